@@ -1,0 +1,206 @@
+"""Settings of a mount as frozen values, checked once when they are made.
+
+``FilesystemConfig`` is what ``CosFilesystem`` needs, ``ConnectionConfig`` what the client stack is built
+from, ``MountConfig`` the whole of one mount. The command line makes them (cosfs/cli/mount.py), the
+composition root (cosfs/mount.py) takes them apart; nothing here knows how options are spelled.
+
+Every field states unit, default and why that default. A value out of range raises ``ValueError``.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from dataclasses import dataclass, field
+from typing import Dict, Optional, Union
+
+from cosfs.units import GIB, MAX_PUT_BYTES, MIB, MIN_PART_BYTES
+
+FuseOptions = Dict[str, Union[str, int, float, bool]]
+"""Options of the FUSE library; a bool stands for a word without a value."""
+
+
+@dataclass(frozen=True)
+class FilesystemConfig:
+    """What the files of the mount look like, and the resources that serving them may take."""
+
+    prefix: str = ""
+    """Keys outside it are not part of the mount; "" or a key prefix that ends with "/"."""
+
+    read_only: bool = False
+    """Refuse every change with EROFS; the kernel refuses most of them before we are asked."""
+
+    uid: Optional[int] = None
+    """Owner shown for everything, whatever the objects say; None: as stored."""
+
+    gid: Optional[int] = None
+    """Group shown for everything, whatever the objects say; None: as stored."""
+
+    default_uid: int = 0
+    """Owner of objects that store none: the command passes the mounting user, who can then use them."""
+
+    default_gid: int = 0
+    """Group of objects that store none; see ``default_uid``."""
+
+    umask: Optional[int] = None
+    """Every mode is shown as ``0o777 & ~umask``, as libfuse's option of that name has it; None: as stored."""
+
+    default_mode: int = 0o777
+    """Permission bits of objects that store none; 0777 is what the C++ tool shows."""
+
+    mp_umask: int = 0
+    """Permission bits taken away from the mount's root folder; used with ``allow_other`` as the C++ tool does."""
+
+    allow_other: bool = False
+    """Other users may enter: an unmarked root folder is then ``0o777 & ~mp_umask``, else 0700."""
+
+    xattr: bool = True
+    """Extended attributes; without them getxattr answers ENODATA and setxattr is accepted and forgotten."""
+
+    stat_ttl_s: float = 60.0
+    """Seconds that attributes of an object are believed. Long enough for one walk of a large tree; a changed
+    object is noticed earlier when it is opened, because reads carry If-Match."""
+
+    listing_ttl_s: float = 10.0
+    """Seconds that a folder's listing is believed: the delay until files made elsewhere appear."""
+
+    negative_ttl_s: float = 10.0
+    """Seconds that a name is believed to be absent; as long as the listing, which proves the same thing."""
+
+    max_stat_entries: int = 100_000
+    """Entries of the attribute cache, some 500 bytes each (50 MB); the C++ tool's 1,000 thrash in any real tree."""
+
+    part_size_bytes: int = 10 * MIB
+    """Size of a part of an upload (the C++ tool's); the planner enlarges it for objects of over 10,000 parts."""
+
+    parallel_parts: int = 10
+    """Parts in flight at once over all files, up and down (the C++ tool's); one connection carries some
+    100 MB/s, so ten fill a 10 Gbit/s line."""
+
+    parallel_heads: int = 20
+    """HEADs in flight at once when a listing's attributes are filled in (the C++ tool's)."""
+
+    memory_limit_bytes: int = 512 * MIB
+    """Bytes that read-ahead and upload buffers of all files hold together: twice what the default
+    ``parallel_parts`` × ``part_size_bytes`` needs for reading and writing at once."""
+
+    staging_folder: str = field(default_factory=tempfile.gettempdir)
+    """Folder for the unlinked files that hold unsent data; must exist. The system's temporary folder."""
+
+    staging_limit_bytes: Optional[int] = None
+    """Bytes of unsent data on the local disk, then writers wait or get ENOSPC; None: what the disk has free
+    above ``staging_reserve_bytes``."""
+
+    staging_reserve_bytes: int = GIB // 2
+    """Free bytes that staging leaves on the disk, so that a large copy cannot stop the rest of the machine."""
+
+    storage_class: Optional[str] = None
+    """Storage class of new objects, as the service spells it; None: not sent, the service's STANDARD."""
+
+    bucket_size_bytes: int = 1 << 53
+    """Size that statfs reports: 8 PiB, the largest number that programs counting in floating point hold."""
+
+    def __post_init__(self) -> None:
+        if self.prefix.startswith("/") or (self.prefix and not self.prefix.endswith("/")):
+            raise ValueError(f"prefix {self.prefix!r} must not start with / and must end with /")
+        for name in ("uid", "gid", "default_uid", "default_gid"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 2**32 - 1:
+                raise ValueError(f"{name} {value} is not a user or group id")
+        for name in ("umask", "default_mode", "mp_umask"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 0o777:
+                raise ValueError(f"{name} {value:#o} is not between 0 and 0777")
+        for name in ("stat_ttl_s", "listing_ttl_s", "negative_ttl_s"):
+            _at_least(self, name, 0)
+        for name in ("max_stat_entries", "parallel_parts", "parallel_heads", "memory_limit_bytes",
+                     "bucket_size_bytes"):
+            _at_least(self, name, 1)
+        if not MIN_PART_BYTES <= self.part_size_bytes <= MAX_PUT_BYTES:
+            raise ValueError(f"part_size_bytes {self.part_size_bytes} is not between 1 MiB and 5 GiB")
+
+
+@dataclass(frozen=True)
+class ConnectionConfig:
+    """Which bucket, where it is, and how to speak to it."""
+
+    bucket: str
+    """Full name, with the APPID."""
+
+    url: str
+    """Scheme, host and port of the endpoint, without the bucket."""
+
+    passwd_file: Optional[str] = None
+    """File with the keys; None: the places that the credentials chain knows."""
+
+    anonymous: bool = False
+    """Send unsigned requests."""
+
+    aws_v4: bool = False
+    """Sign by AWS Signature V4, for S3-compatible services; False: the service's own scheme."""
+
+    region: str = "us-east-1"
+    """Region that AWS V4 signatures name; most servers take any, and this one."""
+
+    path_style: Optional[bool] = None
+    """Bucket in the path instead of the host name; None: for endpoints that are an address or localhost."""
+
+    verify_tls: bool = True
+    """Check the server's certificate."""
+
+    verify_hostname: bool = True
+    """Check that the certificate is for the host asked for; only with ``verify_tls``."""
+
+    attempts: int = 6
+    """Sendings of one request, the first included. The service answers 503 under load for some seconds; six
+    with growing pauses outlast that, the C++ tool's three do not."""
+
+    connect_timeout_s: float = 10.0
+    """Longest wait for a connection. A healthy endpoint takes milliseconds; the C++ tool's 300 s leave
+    programs hanging when the network is gone."""
+
+    read_timeout_s: float = 60.0
+    """Longest pause in an answer (the C++ tool's)."""
+
+    user_agent_suffix: str = ""
+    """Put into the User-Agent header."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, "attempts", 1)
+        for name in ("connect_timeout_s", "read_timeout_s"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} {getattr(self, name)} is not positive")
+
+
+@dataclass(frozen=True)
+class MountConfig:
+    """One mount."""
+
+    connection: ConnectionConfig
+    filesystem: FilesystemConfig
+    mount_point: str
+    """Absolute path."""
+
+    foreground: bool = False
+    """Stay attached to the terminal and log to standard error."""
+
+    threads: bool = True
+    """Serve several calls of the kernel at once; without, one slow request stops all others."""
+
+    nonempty: bool = False
+    """Mount over a folder that has entries, which then cannot be seen."""
+
+    log_level: int = logging.WARNING
+    """Least severe level logged."""
+
+    log_file: Optional[str] = None
+    """File that the log is appended to; None: standard error in the foreground, else syslog."""
+
+    fuse_options: FuseOptions = field(default_factory=dict)
+    """Options given by the user for the FUSE library; they win over those that the mount sets itself."""
+
+
+def _at_least(config: object, name: str, least: float) -> None:
+    value = getattr(config, name)
+    if value < least:
+        raise ValueError(f"{name} {value} is less than {least}")

@@ -1,0 +1,209 @@
+"""What the filesystem knows of an object store: one Protocol and the frozen values that cross it.
+
+``BucketClient`` (client.py) implements it over HTTP; decorators (prefix, counting, faults) and test fakes
+implement it too. Everything above this package imports this module and never the client itself.
+
+Conventions: keys have no leading slash; byte ranges are half-open ``[start, stop)``; ETags are without
+quotes; times are seconds since the epoch, UTC; metadata names are lower case and lack the ``x-cos-meta-``
+prefix. Calls block until answered, retry by the client's policy, may be made from any thread, and raise
+only ``CosClientError`` and ``CosServiceError``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Callable, Mapping, Optional, Protocol, Sequence, Tuple, Union
+
+Body = Union[bytes, bytearray, memoryview]
+"""The body of an upload: in memory, so that it can be sent again as it is."""
+
+
+@dataclass(frozen=True)
+class ObjectHeaders:
+    """The headers that are stored with an object, as they are sent on PUT, copy and initiate.
+
+    ``metadata``: user metadata. ``standard``: stored HTTP headers by their wire name, any of Cache-Control,
+    Content-Disposition, Content-Encoding, Content-Language, Content-Type, Expires. ``storage_class``: None
+    means the bucket's default (STANDARD). ``extra``: further request headers by wire name in the COS
+    spelling (``x-cos-acl``, ``x-cos-tagging``, ``x-cos-server-side-encryption`` …).
+    """
+
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    standard: Mapping[str, str] = field(default_factory=dict)
+    storage_class: Optional[str] = None
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """An object's version as HEAD or GET describes it.
+
+    ``crc64``: CRC-64/XZ of the whole object, None when the service gave none. ``storage_class``: STANDARD
+    when the service names none. ``headers``: everything needed to write the object again unchanged.
+    """
+
+    key: str
+    size_bytes: int
+    etag: str
+    last_modified_s: float
+    headers: ObjectHeaders
+    storage_class: str = "STANDARD"
+    crc64: Optional[int] = None
+    version_id: Optional[str] = None
+    restore: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class ListedObject:
+    """One row of a listing; rows carry no metadata."""
+
+    key: str
+    size_bytes: int
+    etag: str
+    last_modified_s: float
+    storage_class: str = "STANDARD"
+
+
+@dataclass(frozen=True)
+class ListPage:
+    """One page of a listing. ``next_marker`` is None on the last page."""
+
+    objects: Tuple[ListedObject, ...]
+    prefixes: Tuple[str, ...]
+    next_marker: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """The answer to a write that made an object: PUT, copy, complete."""
+
+    etag: str
+    crc64: Optional[int] = None
+    version_id: Optional[str] = None
+    last_modified_s: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class UploadedPart:
+    """One part of a multipart upload. ``crc64`` is None for parts copied on the server."""
+
+    number: int
+    etag: str
+    size_bytes: int
+    crc64: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class PendingUpload:
+    """A multipart upload that was neither completed nor aborted."""
+
+    key: str
+    upload_id: str
+    initiated_s: float
+
+
+@dataclass(frozen=True)
+class DeleteFailure:
+    """A key that a Delete Multiple could not delete."""
+
+    key: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class BucketInfo:
+    """What HEAD Bucket tells. ``region`` is None when the answer names none."""
+
+    region: Optional[str] = None
+    multi_az: bool = False
+
+
+@dataclass(frozen=True)
+class CopySource:
+    """A byte range of an object version to be copied on the server."""
+
+    key: str
+    start: int
+    stop: int
+    if_match: Optional[str] = None
+
+
+ProgressCallback = Callable[[int], None]
+
+
+class ObjectClient(Protocol):
+    """One bucket. Each method is one API call of the service (retries aside)."""
+
+    def head_object(self, key: str) -> ObjectInfo:
+        """Head Object. Raises: ObjectNotFound."""
+
+    def get_object(self, key: str, buffer: memoryview, *, start: int = 0, if_match: Optional[str] = None,
+                   on_progress: Optional[ProgressCallback] = None) -> ObjectInfo:
+        """Get Object, range ``[start, start + len(buffer))``, received into ``buffer``.
+
+        ``on_progress(n)`` is called on this thread each time the first ``n`` bytes of the buffer are valid;
+        n never falls. A broken connection is resumed at the byte where it broke, with If-Match. The range
+        must lie inside the object and must not be empty.
+
+        Raises: PreconditionFailed (``if_match`` no longer holds), ObjectNotFound, ObjectArchived,
+        IntegrityError (length or range other than asked for).
+        """
+
+    def put_object(self, key: str, body: Body, *, headers: ObjectHeaders,
+                   forbid_overwrite: bool = False) -> StoredObject:
+        """Put Object with Content-MD5; the CRC-64 of the answer is checked. Raises: ObjectExists."""
+
+    def delete_object(self, key: str) -> None:
+        """Delete Object; a key that does not exist is no error."""
+
+    def delete_objects(self, keys: Sequence[str]) -> Tuple[DeleteFailure, ...]:
+        """Delete Multiple Objects, at most 1,000 keys; returns those that were not deleted."""
+
+    def copy_object(self, source_key: str, key: str, *, headers: Optional[ObjectHeaders] = None,
+                    if_match: Optional[str] = None, forbid_overwrite: bool = False) -> StoredObject:
+        """Put Object - Copy, up to 5 GiB.
+
+        With ``headers`` the target gets exactly these (directive Replaced; required when the keys are
+        equal). Without, the service copies metadata and standard headers, but *not* the storage class and
+        the encryption; callers who want those pass ``headers``. An error inside a 200 answer is raised.
+        Raises: ObjectNotFound (source), PreconditionFailed, ObjectExists, ObjectArchived.
+        """
+
+    def list_objects(self, prefix: str, *, delimiter: str = "", marker: str = "",
+                     max_keys: int = 1000) -> ListPage:
+        """Get Bucket (List Objects v1) with encoding-type=url, one page."""
+
+    def create_multipart_upload(self, key: str, *, headers: ObjectHeaders,
+                                forbid_overwrite: bool = False) -> str:
+        """Initiate Multipart Upload; returns the upload id."""
+
+    def upload_part(self, key: str, upload_id: str, number: int, body: Body) -> UploadedPart:
+        """Upload Part with Content-MD5; the CRC-64 of the answer is checked. Raises: UploadNotFound."""
+
+    def upload_part_copy(self, key: str, upload_id: str, number: int, source: CopySource) -> UploadedPart:
+        """Upload Part - Copy. Raises: PreconditionFailed, UploadNotFound."""
+
+    def complete_multipart_upload(self, key: str, upload_id: str, parts: Sequence[UploadedPart], *,
+                                  forbid_overwrite: bool = False) -> StoredObject:
+        """Complete Multipart Upload; never repeated blindly.
+
+        When every part has a CRC-64 the combined value must equal the service's. A lost answer is resolved
+        by Head Object: same size and same CRC-64 (of all parts) means that it was done. ``crc64`` of the
+        result may be None. Raises: UploadNotFound, ObjectExists, IntegrityError.
+        """
+
+    def abort_multipart_upload(self, key: str, upload_id: str) -> None:
+        """Abort Multipart Upload; an upload that is gone is no error."""
+
+    def list_parts(self, key: str, upload_id: str) -> Tuple[UploadedPart, ...]:
+        """List Parts, all pages."""
+
+    def list_multipart_uploads(self, prefix: str = "") -> Tuple[PendingUpload, ...]:
+        """List Multipart Uploads, all pages."""
+
+    def head_bucket(self) -> BucketInfo:
+        """Head Bucket. Raises: BucketNotFound, AccessDenied."""
+
+    def close(self) -> None:
+        """Release the connections."""
