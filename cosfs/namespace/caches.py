@@ -1,0 +1,229 @@
+"""What the mount believes of the bucket's names, and for how long: the one metadata cache.
+
+Three kinds of knowledge, each with its TTL: what a path is (``Entry``), that a path is absent
+(``ABSENT``), and the whole listing of a directory, which answers for every name in it, absent ones too.
+Own changes are written through to all three, and are kept apart for ``OVERLAY_S`` as well, because a
+listing may lag behind them ("GET Bucket": eventually consistent) or may have been on its way when they
+were made; within that time they win over what a listing or a lookup says.
+
+Threading: one lock, held for dictionary work only, never over I/O.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+from dataclasses import dataclass
+from typing import Callable, Dict, Mapping, MutableMapping, Optional, Tuple, Union
+
+from cachetools import LRUCache, TTLCache
+
+from cosfs.cos.interface import ListedObject, ObjectInfo
+from cosfs.namespace.paths import is_inside, split
+
+OVERLAY_S = 10.0
+"""Longer than the seconds by which listings were seen to lag; short enough that a foreign change shows."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file or directory of the bucket.
+
+    ``key``: of the object; for a directory, of its marker. ``marker``: whether a directory's marker is
+    stored, None while that is unknown. ``info``: what HEAD told, None while only a listing was seen.
+    """
+
+    key: str
+    is_directory: bool
+    size_bytes: int = 0
+    etag: str = ""
+    last_modified_s: float = 0.0
+    info: Optional[ObjectInfo] = None
+    marker: Optional[bool] = None
+
+
+def entry_of_info(info: ObjectInfo, *, is_directory: bool) -> Entry:
+    return Entry(info.key, is_directory, 0 if is_directory else info.size_bytes, info.etag,
+                 info.last_modified_s, info, marker=is_directory or None)
+
+
+def entry_of_row(row: ListedObject, *, is_directory: bool = False) -> Entry:
+    return Entry(row.key, is_directory, 0 if is_directory else row.size_bytes, row.etag, row.last_modified_s,
+                 marker=is_directory or None)
+
+
+class Absence(enum.Enum):
+    ABSENT = "absent"
+
+
+ABSENT = Absence.ABSENT
+Known = Union[Entry, Absence]
+Listing = Mapping[str, Entry]
+
+
+class MetadataCache:
+    """Cached knowledge by path. ``clock`` is monotonic seconds; sizes are numbers of entries."""
+
+    def __init__(self, *, stat_ttl_s: float, negative_ttl_s: float, listing_ttl_s: float, max_entries: int,
+                 clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._entries: MutableMapping[str, Entry] = TTLCache(max_entries, stat_ttl_s, timer=clock)
+        self._absent: MutableMapping[str, Absence] = TTLCache(max_entries, negative_ttl_s, timer=clock)
+        # Counted by entries, not by directories: one huge directory must not be free of charge. A listing
+        # larger than the cache cannot be kept at all (cachetools refuses it).
+        self._listings: TTLCache[str, Dict[str, Entry]] = TTLCache(
+            10 * max_entries, listing_ttl_s, timer=clock, getsizeof=lambda names: 1 + len(names))
+        self._own: MutableMapping[str, Dict[str, Tuple[float, Known]]] = TTLCache(
+            max_entries, OVERLAY_S, timer=clock)
+        self._directory_times: MutableMapping[str, int] = LRUCache(max_entries)
+        self._kernel_pages: MutableMapping[str, str] = LRUCache(max_entries)
+
+    def now(self) -> float:
+        return self._clock()
+
+    def lookup(self, path: str) -> Optional[Known]:
+        """What a path is; None when that has to be asked."""
+        parent, name = split(path)
+        with self._lock:
+            listing = self._listings.get(parent)
+            if listing is not None and name:
+                return listing.get(name, ABSENT)
+            entry = self._entries.get(path)
+            if entry is not None:
+                return entry
+            own = self._own_locked(parent).get(name)
+            return own[1] if own is not None else self._absent.get(path)
+
+    def listing(self, path: str) -> Optional[Listing]:
+        """The complete children of a directory, by name; None when they have to be listed."""
+        with self._lock:
+            names = self._listings.get(path)
+            return None if names is None else dict(names)
+
+    def insert(self, path: str, known: Known, *, asked_at: float) -> Known:
+        """Store the answer to a lookup sent at ``asked_at``; returns what holds, own changes included."""
+        parent, name = split(path)
+        with self._lock:
+            own = self._own_locked(parent).get(name)
+            if own is not None and own[0] >= asked_at:
+                return own[1]
+            self._store_locked(path, known)
+            self._update_listing_locked(parent, name, known)
+            return known
+
+    def insert_listing(self, path: str, names: Mapping[str, Entry]) -> Listing:
+        """Store a complete listing; returns it with own recent changes laid over it."""
+        merged = dict(names)
+        with self._lock:
+            for name, (_, known) in self._own_locked(path).items():
+                if known is ABSENT:
+                    merged.pop(name, None)
+                elif isinstance(known, Entry):
+                    merged[name] = known
+            for name, entry in merged.items():
+                self._keep_info_locked(path, name, merged, entry)
+            if 1 + len(merged) <= self._listings.maxsize:
+                self._listings[path] = merged
+            return dict(merged)
+
+    def changed(self, path: str, known: Known) -> None:
+        """Record what this mount itself did: created or altered a name, or removed it (``ABSENT``)."""
+        parent, name = split(path)
+        with self._lock:
+            self._store_locked(path, known)
+            if not name:
+                return
+            own = dict(self._own_locked(parent))
+            own[name] = (self._clock(), known)
+            self._own[parent] = own
+            self._update_listing_locked(parent, name, known)
+
+    def own_changes(self, path: str) -> Mapping[str, Known]:
+        """What this mount changed in a directory a moment ago, by name."""
+        with self._lock:
+            return {name: known for name, (_, known) in self._own_locked(path).items()}
+
+    def directory_changed(self, path: str, time_ns: int) -> None:
+        """A name in a directory came, went or changed; the bucket has no place to store that time."""
+        with self._lock:
+            self._directory_times[path] = time_ns
+
+    def directory_stored(self, path: str) -> None:
+        """A directory's marker was written, with its times."""
+        with self._lock:
+            self._directory_times.pop(path, None)
+
+    def directory_time(self, path: str) -> Optional[int]:
+        """The last ``directory_changed`` of a directory since its times were stored; None for none."""
+        with self._lock:
+            return self._directory_times.get(path)
+
+    def kernel_pages_are(self, path: str, etag: str) -> bool:
+        """Note the version that the kernel's pages of a file are from; whether it was that one before."""
+        with self._lock:
+            same = self._kernel_pages.get(path) == etag
+            self._kernel_pages[path] = etag
+            return same
+
+    def kernel_pages_moved(self, path: str, old_etag: str, etag: str) -> None:
+        """The same bytes have become version ``etag``."""
+        with self._lock:
+            if self._kernel_pages.get(path) == old_etag:
+                self._kernel_pages[path] = etag
+
+    def forget(self, path: str) -> None:
+        """Ask again next time, whatever this mount did."""
+        parent, name = split(path)
+        with self._lock:
+            self._entries.pop(path, None)
+            self._absent.pop(path, None)
+            self._listings.pop(parent, None)
+            self._own_locked(parent).pop(name, None)
+
+    def forget_tree(self, path: str) -> None:
+        """Forget a directory and everything below it."""
+        self.forget(path)
+        with self._lock:
+            caches: Tuple[MutableMapping[str, object], ...] = (
+                self._entries, self._absent, self._listings, self._own,
+                self._directory_times)  # type: ignore[assignment]
+            for cache in caches:
+                for known in [known for known in cache if known == path or is_inside(known, path)]:
+                    cache.pop(known, None)
+
+    def _own_locked(self, parent: str) -> Dict[str, Tuple[float, Known]]:
+        names = self._own.get(parent)
+        if not names:
+            return {}
+        limit = self._clock() - OVERLAY_S
+        for name in [name for name, (since, _) in names.items() if since < limit]:
+            del names[name]
+        return names
+
+    def _store_locked(self, path: str, known: Known) -> None:
+        if isinstance(known, Entry):
+            self._entries[path] = known
+            self._absent.pop(path, None)
+        else:
+            self._entries.pop(path, None)
+            self._absent[path] = known
+
+    def _update_listing_locked(self, parent: str, name: str, known: Known) -> None:
+        """A cached listing is always the newest that is known, so that it can answer first."""
+        listing = self._listings.get(parent)
+        if listing is None or not name:
+            return
+        if isinstance(known, Entry):
+            listing[name] = known
+        else:
+            listing.pop(name, None)
+
+    def _keep_info_locked(self, path: str, name: str, merged: Dict[str, Entry], entry: Entry) -> None:
+        """A row of the version whose HEAD is known need not be asked again."""
+        if entry.info is not None:
+            return
+        known = self._entries.get(f"{path.rstrip('/')}/{name}")
+        if known is not None and known.info is not None and known.etag == entry.etag \
+                and known.last_modified_s == entry.last_modified_s and known.is_directory == entry.is_directory:
+            merged[name] = known

@@ -1,0 +1,198 @@
+"""The bucket seen as a tree: lookups and listings through the cache.
+
+A directory is a marker object ``dir/``, or any key below ``dir/`` (an implicit directory), or one of the
+old forms of the C++ tool: an object ``dir`` whose type says directory, or ``dir_$folder$``. When a file
+and a directory have the same name, the file is what the name means.
+
+Threading: any thread; no lock is held over a request.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Dict, Iterator, List, Optional
+
+from cosfs.cos.interface import ListedObject, ListPage, ObjectClient, ObjectInfo
+from cosfs.errors import NoEntry, NotADirectory, ObjectNotFound
+from cosfs.executor import WorkerPool
+from cosfs.namespace.attributes import OLD_FOLDER_SUFFIX, Attributes, is_directory_object
+from cosfs.namespace.caches import (
+    ABSENT,
+    Entry,
+    Known,
+    Listing,
+    MetadataCache,
+    entry_of_info,
+    entry_of_row,
+)
+from cosfs.namespace.paths import KeySpace, component_to_name, split
+from cosfs.units import MAX_LIST_KEYS
+
+log = logging.getLogger(__name__)
+
+
+class Tree:
+    def __init__(self, client: ObjectClient, keys: KeySpace, cache: MetadataCache, pool: WorkerPool) -> None:
+        self.keys = keys
+        self.cache = cache
+        self._client = client
+        self._pool = pool
+        self._local: Dict[str, Attributes] = {}
+
+    def lookup(self, path: str) -> Entry:
+        """What a path names; at most one round trip. Raises: NoEntry, NameTooLong."""
+        known = self.find(path)
+        if known is None:
+            raise NoEntry(path)
+        return known
+
+    def find(self, path: str) -> Optional[Entry]:
+        """Like ``lookup``; None when there is nothing."""
+        if path == "/":
+            return self.root()
+        key = self.keys.file_key(path)
+        known = self.cache.lookup(path)
+        if known is None:
+            asked_at = self.cache.now()
+            known = self.cache.insert(path, self._ask(key), asked_at=asked_at)
+        if isinstance(known, Entry):
+            return known
+        return Entry(key + "/", is_directory=True, marker=False) if path in self._local else None
+
+    def root(self) -> Entry:
+        """The directory that is mounted; it always exists. A bare bucket has no key for its marker."""
+        known = self.cache.lookup("/")
+        if isinstance(known, Entry):
+            return known
+        return Entry(self.keys.prefix, is_directory=True, marker=None if self.keys.prefix else False)
+
+    def info(self, path: str, entry: Entry) -> Optional[ObjectInfo]:
+        """The headers of an entry's object, asked for when only a listing was seen.
+
+        None for an implicit directory. Raises: NoEntry when the object is gone meanwhile.
+        """
+        if entry.info is not None or entry.marker is False:
+            return entry.info
+        asked_at = self.cache.now()
+        try:
+            info: Optional[ObjectInfo] = self._client.head_object(entry.key)
+        except ObjectNotFound as exc:
+            info = None
+            if not entry.is_directory or entry.marker:
+                self.cache.forget(path)
+                raise NoEntry(path) from exc
+        if info is None:
+            self.cache.insert(path, replace(entry, marker=False), asked_at=asked_at)
+        else:
+            self.cache.insert(path, entry_of_info(info, is_directory=entry.is_directory), asked_at=asked_at)
+        return info
+
+    def refresh(self, path: str) -> Optional[Entry]:
+        """Ask the bucket again, whatever is cached."""
+        self.cache.forget(path)
+        return self.find(path)
+
+    def list(self, path: str) -> Listing:
+        """All children of a directory, by name. Raises: NoEntry, NotADirectory."""
+        entry = self.lookup(path)
+        if not entry.is_directory:
+            raise NotADirectory(path)
+        names = self.cache.listing(path)
+        if names is None:
+            names = self.cache.insert_listing(path, self._list(self.keys.directory_key(path)))
+        local = {name: Entry(self.keys.directory_key(local), is_directory=True, marker=False)
+                 for local in list(self._local) for parent, name in (split(local),)
+                 if parent == path and name not in names}
+        return {**names, **local} if local else names
+
+    def has_children(self, path: str) -> bool:
+        """Ask the bucket whether anything lies below a directory, its own marker aside.
+
+        What this mount removed a moment ago does not count, though a lagging listing may still show it.
+        """
+        prefix = self.keys.directory_key(path)
+        own = self.cache.own_changes(path)
+        if any(isinstance(known, Entry) for known in own.values()):
+            return True
+        for row in self.walk(prefix, page_size=10):
+            name = component_to_name(row.key[len(prefix):].partition("/")[0])
+            if row.key != prefix and (name is None or own.get(name) is not ABSENT):
+                return True
+        return False
+
+    def local_directory(self, path: str) -> Optional[Attributes]:
+        """Attributes of a directory that the server has no place for; None for all others."""
+        return self._local.get(path)
+
+    def keep_locally(self, path: str, attributes: Attributes) -> None:
+        self._local[path] = attributes
+
+    def forget_locally(self, path: str) -> None:
+        self._local.pop(path, None)
+
+    def walk(self, prefix: str, *, page_size: int = MAX_LIST_KEYS) -> Iterator[ListedObject]:
+        """All objects whose keys start with ``prefix``, in key order, one page of memory at a time."""
+        marker: Optional[str] = ""
+        while marker is not None:
+            page = self._client.list_objects(prefix, marker=marker, max_keys=page_size)
+            yield from page.objects
+            marker, page_size = page.next_marker, MAX_LIST_KEYS
+
+    def _ask(self, key: str) -> Known:
+        """HEAD of the key and LIST of what lies below it, at once."""
+        below = self._pool.submit(self._first_below, key + "/")
+        try:
+            info: Optional[ObjectInfo] = self._client.head_object(key)
+        except ObjectNotFound:
+            info = None
+        finally:
+            below.exception()  # never leave it running behind an error
+        if info is not None and not is_directory_object(info):
+            return entry_of_info(info, is_directory=False)
+        first = below.result()
+        if first is not None and first.key == key + "/":
+            return entry_of_row(first, is_directory=True)
+        if info is not None:
+            return entry_of_info(info, is_directory=True)
+        return ABSENT if first is None else Entry(key + "/", is_directory=True, marker=False)
+
+    def _first_below(self, prefix: str) -> Optional[ListedObject]:
+        page = self._client.list_objects(prefix, max_keys=1)
+        return page.objects[0] if page.objects else None
+
+    def _list(self, prefix: str) -> Dict[str, Entry]:
+        names: Dict[str, Entry] = {}
+        hidden: List[str] = []
+        marker: Optional[str] = ""
+        while marker is not None:
+            page = self._client.list_objects(prefix, delimiter="/", marker=marker)
+            self._add_page(prefix, page, names, hidden)
+            marker = page.next_marker
+        if hidden:
+            log.warning("%d keys below %r have no name that a path can hold, the first is %r",
+                        len(hidden), prefix, hidden[0])
+        return names
+
+    @staticmethod
+    def _add_page(prefix: str, page: ListPage, names: Dict[str, Entry], hidden: List[str]) -> None:
+        for common in page.prefixes:
+            name = component_to_name(common[len(prefix):-1])
+            if name is None:
+                hidden.append(common)
+            else:
+                names.setdefault(name, Entry(common, is_directory=True))
+        for row in page.objects:
+            if row.key == prefix:
+                continue
+            component = row.key[len(prefix):]
+            old_folder = component.endswith(OLD_FOLDER_SUFFIX) and row.size_bytes == 0
+            name = component_to_name(component[:-len(OLD_FOLDER_SUFFIX)] if old_folder else component)
+            if name is None:
+                hidden.append(row.key)
+            elif old_folder:
+                # It wins over a bare prefix: whoever removes the directory must remove this object.
+                if name not in names or names[name].is_directory:
+                    names[name] = entry_of_row(row, is_directory=True)
+            else:
+                names[name] = entry_of_row(row)

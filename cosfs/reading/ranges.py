@@ -1,0 +1,181 @@
+"""The fetched ranges of all files of a mount, held within the byte budget.
+
+Defined here and only here: how long fetched bytes stay in memory. Used by ``stream`` alone, which decides what is
+fetched; the mount makes one :class:`RangeStore`.
+
+Threading: ``RangeStore.lock`` guards everything in here, tables and ranges of all files included; methods that need
+it end in ``_locked``. Only the bytes of a pinned range below its ``filled`` mark may be read without it. The lock is
+held for bookkeeping only, never over a request or a wait. Lock order: store, then budget.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from typing import Dict, List, Optional
+
+from cosfs.executor import ByteBudget
+from cosfs.units import KIB
+
+_SMALL_BYTES = 128 * KIB
+"""A range up to this size is one read of the kernel, so it counts as read when it is touched."""
+
+
+class Range:
+    """The bytes ``[start, stop)`` of an object, fetched or about to be.
+
+    ::
+
+        FETCHING --all bytes--> READY (idle when nobody has it pinned, may be evicted then)
+                 --error-----> FAILED (in no table; readers that need more than ``filled`` bytes raise ``error``)
+
+    ``filled``: so many bytes from ``start`` on are valid. ``pins``: readers that use it, it stays while there are any.
+    ``spent``: it was read to its end. ``held_bytes``: what it has of the budget.
+    """
+
+    def __init__(self, table: RangeTable, start: int, stop: int) -> None:
+        self.table = table
+        self.start = start
+        self.stop = stop
+        self.buffer = bytearray()
+        self.filled = 0
+        self.held_bytes = 0
+        self.pins = 0
+        self.spent = False
+        self.ended = False
+        self.error: Optional[BaseException] = None
+        self.arrived = threading.Condition(table.store.lock)
+
+    @property
+    def size_bytes(self) -> int:
+        return self.stop - self.start
+
+
+class RangeTable:
+    """The ranges of one object version, in order and without overlap."""
+
+    def __init__(self, store: RangeStore) -> None:
+        self.store = store
+        self.closed = False
+        self._starts: List[int] = []
+        self._ranges: List[Range] = []
+
+    def find_locked(self, position: int) -> Optional[Range]:
+        """The range that holds the byte at ``position``."""
+        index = bisect_right(self._starts, position) - 1
+        if index >= 0 and position < self._ranges[index].stop:
+            return self._ranges[index]
+        return None
+
+    def gap_locked(self, position: int, start: int, stop: int) -> Range:
+        """A new range, not yet in the table: the gap around ``position``, cut to ``[start, stop)``."""
+        index = bisect_right(self._starts, position)
+        if index:
+            start = max(start, self._ranges[index - 1].stop)
+        if index < len(self._starts):
+            stop = min(stop, self._starts[index])
+        return Range(self, start, stop)
+
+    def add_locked(self, item: Range) -> None:
+        index = bisect_right(self._starts, item.start)
+        self._starts.insert(index, item.start)
+        self._ranges.insert(index, item)
+
+    def remove_locked(self, item: Range) -> None:
+        index = bisect_right(self._starts, item.start) - 1
+        if index >= 0 and self._ranges[index] is item:
+            del self._starts[index], self._ranges[index]
+
+    def all_locked(self) -> List[Range]:
+        return list(self._ranges)
+
+
+class RangeStore:
+    """The memory of all readers of a mount.
+
+    Memory: ranges hold what they took of ``budget``, no byte more. Ranges that nobody uses stay as a cache and are
+    given up, the longest unused first, when anyone needs the memory: those that were read for everybody, those that
+    were fetched ahead and not read yet only for who would have to wait otherwise.
+
+    ``max_ahead``: fetches under way above which none is started ahead; the workers of the pool, so that reads do not
+    queue behind guesses.
+    """
+
+    def __init__(self, budget: ByteBudget, *, max_ahead: int = 16) -> None:
+        self.lock = threading.Lock()
+        self.budget = budget
+        self.max_ahead = max_ahead
+        self.fetching = 0
+        self._fresh: Dict[Range, None] = {}
+        self._spent: Dict[Range, None] = {}
+        budget.add_reclaimer(self._reclaim)
+
+    def take_locked(self, item: Range) -> bool:
+        """Take the memory for a range if that needs no waiting."""
+        count = item.size_bytes
+        if count > self.budget.limit_bytes:
+            return False  # the budget would give it to whoever is alone
+        if not self.budget.try_acquire(count):
+            self._evict_locked(self._spent, count)
+            if not self.budget.try_acquire(count):
+                return False
+        item.held_bytes = count
+        return True
+
+    def pin_locked(self, item: Range) -> None:
+        item.pins += 1
+        self._fresh.pop(item, None)
+        self._spent.pop(item, None)
+
+    def unpin_locked(self, item: Range, read_until: int) -> None:
+        item.pins -= 1
+        item.spent = item.spent or read_until >= item.stop or item.size_bytes <= _SMALL_BYTES
+        self._settle_locked(item)
+
+    def end_locked(self, item: Range, error: Optional[BaseException]) -> None:
+        """Note that the fetch of a range is over. A range that failed is forgotten: a later read fetches again."""
+        self.fetching -= 1
+        item.ended = True
+        item.error = error
+        if error is None:
+            item.filled = item.size_bytes
+        else:
+            item.table.remove_locked(item)
+        self._settle_locked(item)
+        item.arrived.notify_all()
+
+    def close_locked(self, table: RangeTable) -> None:
+        """Give up the ranges of a table; those in use, or under way, as soon as they are not."""
+        table.closed = True
+        for item in table.all_locked():
+            self._settle_locked(item)
+
+    def _settle_locked(self, item: Range) -> None:
+        """Put a range that nobody uses, if it is one, among the idle or away."""
+        if item.pins or not item.ended:
+            return
+        if item.error is not None or item.table.closed:
+            self._drop_locked(item)
+        else:
+            (self._spent if item.spent else self._fresh)[item] = None
+
+    def _drop_locked(self, item: Range) -> None:
+        item.table.remove_locked(item)
+        self._fresh.pop(item, None)
+        self._spent.pop(item, None)
+        item.buffer = bytearray()
+        self.budget.release(item.held_bytes)
+        item.held_bytes = 0
+
+    def _evict_locked(self, idle: Dict[Range, None], count: int) -> int:
+        freed = 0
+        while idle and freed < count:
+            item = next(iter(idle))
+            freed += item.held_bytes
+            self._drop_locked(item)
+        return freed
+
+    def _reclaim(self, count: int) -> int:
+        with self.lock:
+            freed = self._evict_locked(self._spent, count)
+            return freed + self._evict_locked(self._fresh, count - freed)
