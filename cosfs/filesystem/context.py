@@ -1,0 +1,149 @@
+"""What all parts of the filesystem share: client, caches, budgets, clock, and the small rules on top.
+
+Made once per mount by ``CosFilesystem``. Lock order, outermost first: ``OpenFile`` mutation lock, its
+content lock, the open-file table, the caches. Requests are made under the mutation lock of one file at
+most, never under the table's or the caches' locks.
+"""
+
+from __future__ import annotations
+
+import logging
+import stat
+from dataclasses import dataclass, replace
+from typing import Callable, Optional
+
+from cosfs.config import FilesystemConfig
+from cosfs.cos.interface import ObjectClient, ObjectHeaders, ObjectInfo, StoredObject
+from cosfs.errors import ObjectNotFound, PreconditionFailed, ReadOnlyFilesystem, StaleHandle
+from cosfs.executor import WorkerPool
+from cosfs.filesystem.deletes import DeleteQueue
+from cosfs.filesystem.types import Attr, Caller
+from cosfs.namespace.attributes import Attributes, Defaults, decode, encode
+from cosfs.namespace.caches import Entry, MetadataCache, entry_of_info
+from cosfs.namespace.content_type import guess_content_type
+from cosfs.namespace.paths import split
+from cosfs.namespace.tree import Tree
+from cosfs.reading.ranges import RangeStore
+from cosfs.units import MAX_PUT_BYTES
+from cosfs.writing.extents import ExtentMap
+from cosfs.writing.staging import StagingArea
+from cosfs.writing.uploader import Uploader
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Context:
+    """Shared by reference.
+
+    Pools: ``pool`` runs the second request of lookups, ``fetch_pool`` ranged reads, the uploader has its
+    own, ``names_pool`` runs the copies of directory renames, which use the uploader.
+    """
+
+    client: ObjectClient
+    config: FilesystemConfig
+    cache: MetadataCache
+    tree: Tree
+    pool: WorkerPool
+    fetch_pool: WorkerPool
+    ranges: RangeStore
+    staging: StagingArea
+    uploader: Uploader
+    deletes: DeleteQueue
+    names_pool: WorkerPool
+    clock: Callable[[], float]
+    started_ns: int
+    root_attributes: Optional[Attributes] = None
+    """Attributes given to the root of a whole bucket, for which there is no key; lost with the mount."""
+
+    def now_ns(self) -> int:
+        return int(self.clock() * 1_000_000_000)
+
+    def check_writable(self) -> None:
+        if self.config.read_only:
+            raise ReadOnlyFilesystem("mounted read-only")
+
+    @property
+    def defaults(self) -> Defaults:
+        config = self.config
+        return Defaults(config.default_mode, config.default_uid, config.default_gid)
+
+    def new_attributes(self, path: str, mode: int, caller: Caller, *, rdev: int = 0) -> Attributes:
+        """Attributes of something created at ``path``; a setgid directory hands down its group."""
+        now = self.now_ns()
+        gid = caller.gid
+        parent_path = split(path)[0]
+        parent = self.tree.find(parent_path)
+        if parent is not None and parent.info is not None:
+            inherited = decode(parent.info, self.defaults)
+            if inherited.mode & stat.S_ISGID:
+                gid = inherited.gid
+                if stat.S_ISDIR(mode):
+                    mode |= stat.S_ISGID
+        return Attributes(mode, caller.uid, gid, now, now, now, rdev)
+
+    def headers(self, path: str, attributes: Attributes, base: Optional[ObjectInfo]) -> ObjectHeaders:
+        """What is stored with the next version of a file: all that the last one had, and the attributes.
+
+        Raises: MetadataTooLarge.
+        """
+        if base is not None:
+            return replace(self.headers_of(base), metadata=encode(attributes, base.headers.metadata))
+        return ObjectHeaders(metadata=encode(attributes, {}),
+                             standard={"Content-Type": guess_content_type(path, attributes.mode)},
+                             storage_class=self.config.storage_class)
+
+    @staticmethod
+    def headers_of(info: ObjectInfo) -> ObjectHeaders:
+        """The headers that keep an object as it is when it is written again.
+
+        The storage class is named, because a copy or a new PUT falls back to STANDARD ("Put Object - Copy").
+        """
+        kept = None if info.storage_class == "STANDARD" else info.storage_class
+        return replace(info.headers, storage_class=kept)
+
+    def copy(self, info: ObjectInfo, key: str, headers: ObjectHeaders) -> ObjectInfo:
+        """Copy one object version on the server, by parts when it is too large for one copy.
+
+        Raises: StaleHandle when the object has changed since, or is gone.
+        """
+        with self.deletes.overwriting(key):
+            if info.size_bytes > MAX_PUT_BYTES:
+                content = ExtentMap.of_object(info.key, info.etag, info.size_bytes)
+                stored = self.uploader.commit(key, content, None, headers).stored
+            else:
+                try:
+                    stored = self.client.copy_object(info.key, key, headers=headers, if_match=info.etag)
+                except (ObjectNotFound, PreconditionFailed) as exc:
+                    raise StaleHandle(f"{info.key} has changed or is gone") from exc
+        return self.stored_info(key, headers, stored, info.size_bytes)
+
+    def stored_info(self, key: str, headers: ObjectHeaders, stored: StoredObject, size_bytes: int) -> ObjectInfo:
+        """What HEAD would tell of an object that was stored just now."""
+        modified_s = stored.last_modified_s
+        return ObjectInfo(key=key, size_bytes=size_bytes, etag=stored.etag,
+                          last_modified_s=float(int(self.clock())) if modified_s is None else modified_s,
+                          headers=headers, storage_class=headers.storage_class or "STANDARD",
+                          crc64=stored.crc64, version_id=stored.version_id)
+
+    def name_changed(self, path: str, info: ObjectInfo, *, is_directory: bool = False) -> Entry:
+        """Record that ``path`` now is the object of ``info``."""
+        entry = entry_of_info(info, is_directory=is_directory)
+        self.cache.changed(path, entry)
+        return entry
+
+    def touch_parent(self, path: str) -> None:
+        """A name was created in, or removed from, the parent of ``path``."""
+        self.cache.directory_changed(split(path)[0], self.now_ns())
+
+    def show(self, attributes: Attributes, size_bytes: int, *, nlink: int = 1) -> Attr:
+        """Attributes as the caller sees them: with the mount's uid, gid and umask."""
+        config = self.config
+        mode = attributes.mode
+        if config.umask is not None:
+            mode &= ~config.umask
+        return Attr(mode=mode, uid=attributes.uid if config.uid is None else config.uid,
+                    gid=attributes.gid if config.gid is None else config.gid,
+                    size_bytes=size_bytes, mtime_ns=attributes.mtime_ns, atime_ns=attributes.atime_ns,
+                    ctime_ns=attributes.ctime_ns, nlink=nlink, rdev=attributes.rdev)
+

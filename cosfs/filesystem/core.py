@@ -1,0 +1,167 @@
+"""``CosFilesystem``: the filesystem without FUSE, one method per operation.
+
+It only composes: each method hands over to the part that knows (files, names, rename, metadata). Paths
+start with ``/``; bytes of names that are no UTF-8 are surrogate escapes. All methods block, may be called
+from many threads at once, and raise only ``CosfsError``; operations that change the same name at the same
+time are serialised by the caller (the kernel does).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Callable, List, Optional
+
+from cosfs.config import FilesystemConfig
+from cosfs.cos.interface import ObjectClient
+from cosfs.errors import CosfsError
+from cosfs.executor import ByteBudget, WorkerPool
+from cosfs.filesystem.context import Context
+from cosfs.filesystem.deletes import DeleteQueue
+from cosfs.filesystem.files import FileOperations
+from cosfs.filesystem.metadata import MetadataOperations
+from cosfs.filesystem.names import NameOperations
+from cosfs.filesystem.rename import RenameOperations
+from cosfs.filesystem.table import OpenFileTable
+from cosfs.filesystem.types import Attr, Caller, Dirent, OpenResult, Statfs, Time
+from cosfs.namespace.caches import MetadataCache
+from cosfs.namespace.paths import KeySpace
+from cosfs.namespace.tree import Tree
+from cosfs.reading.ranges import RangeStore
+from cosfs.units import MAX_NAME_BYTES
+from cosfs.writing.plan import Limits
+from cosfs.writing.staging import StagingArea
+from cosfs.writing.uploader import Uploader
+
+log = logging.getLogger(__name__)
+
+_BLOCK_BYTES = 4096
+_FILES = 1 << 40
+"""Inodes that statfs reports: many, and exact in a double."""
+
+
+class CosFilesystem:
+    """``clock``: seconds since the epoch for timestamps; ``monotonic``: seconds for the caches' TTLs."""
+
+    def __init__(self, client: ObjectClient, config: FilesystemConfig, *, clock: Callable[[], float] = time.time,
+                 monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._config = config
+        cache = MetadataCache(stat_ttl_s=config.stat_ttl_s, negative_ttl_s=config.negative_ttl_s,
+                              listing_ttl_s=config.listing_ttl_s, max_entries=config.max_stat_entries,
+                              clock=monotonic)
+        budget = ByteBudget(config.memory_limit_bytes)
+        lookups = WorkerPool("cosfs-lookup", config.parallel_heads, queue=config.parallel_heads)
+        fetches = WorkerPool("cosfs-fetch", config.parallel_parts, queue=config.parallel_parts)
+        uploads = WorkerPool("cosfs-upload", config.parallel_parts)
+        self._pools = [lookups, fetches, uploads, WorkerPool("cosfs-names", config.parallel_heads)]
+        self._context = Context(
+            client=client, config=config, cache=cache,
+            tree=Tree(client, KeySpace(config.prefix), cache, lookups), pool=lookups, fetch_pool=fetches,
+            ranges=RangeStore(budget, max_ahead=config.parallel_parts),
+            staging=StagingArea(config.staging_folder, config.staging_limit_bytes,
+                                config.staging_reserve_bytes),
+            uploader=Uploader(client, budget, uploads, Limits(part_size_bytes=config.part_size_bytes)),
+            deletes=DeleteQueue(client, cache.forget), names_pool=self._pools[-1], clock=clock,
+            started_ns=int(clock() * 1_000_000_000))
+        self._table = OpenFileTable()
+        self._files = FileOperations(self._context, self._table)
+        self._names = NameOperations(self._context, self._table, self._files)
+        self._rename = RenameOperations(self._context, self._table, self._names)
+        self._metadata = MetadataOperations(self._context, self._table, self._names)
+
+    def start(self) -> None:
+        """Called in the process that serves the mount, after any fork. Threads start as they are needed."""
+
+    def stop(self) -> None:
+        """Settle what is pending and end the threads. Data that cannot be stored is logged as lost."""
+        for file in self._table.all():
+            try:
+                file.commit()
+            except CosfsError as exc:
+                log.error("%s: %d bytes could not be stored: %s", file.path, file.size_bytes, exc)
+            file.close()
+        self._context.deletes.settle()
+        for pool in self._pools:
+            pool.close()
+
+    def getattr(self, path: str, fh: Optional[int] = None) -> Attr:
+        return self._names.getattr(path) if fh is None else self._table.handle(fh).file.stat()
+
+    def readdir(self, path: str) -> List[Dirent]:
+        return self._names.readdir(path)
+
+    def open(self, path: str, flags: int) -> OpenResult:
+        return self._files.open(path, flags)
+
+    def create(self, path: str, mode: int, flags: int, caller: Caller) -> OpenResult:
+        return self._files.create(path, mode, flags, caller)
+
+    def read(self, fh: int, offset: int, size: int) -> bytes:
+        return self._files.read(fh, offset, size)
+
+    def write(self, fh: int, offset: int, data: bytes) -> int:
+        return self._files.write(fh, offset, data)
+
+    def truncate(self, path: str, length: int, fh: Optional[int] = None) -> None:
+        self._files.truncate(path, length, fh)
+
+    def flush(self, fh: int) -> None:
+        self._files.flush(fh)
+
+    def fsync(self, fh: int) -> None:
+        self._files.fsync(fh)
+
+    def fsyncdir(self) -> None:
+        """Names are durable when their operation returns, except for removals of open files."""
+        self._context.deletes.settle()
+
+    def release(self, fh: int) -> None:
+        self._files.release(fh)
+
+    def unlink(self, path: str) -> None:
+        self._names.unlink(path)
+
+    def mkdir(self, path: str, mode: int, caller: Caller) -> None:
+        self._names.mkdir(path, mode, caller)
+
+    def rmdir(self, path: str) -> None:
+        self._names.rmdir(path)
+
+    def rename(self, old: str, new: str) -> None:
+        self._rename.rename(old, new)
+
+    def symlink(self, path: str, target: str, caller: Caller) -> None:
+        self._names.symlink(path, target, caller)
+
+    def readlink(self, path: str) -> str:
+        return self._names.readlink(path)
+
+    def link(self, path: str) -> None:
+        self._names.link(path)
+
+    def mknod(self, path: str, mode: int, rdev: int, caller: Caller) -> None:
+        self._names.mknod(path, mode, rdev, caller)
+
+    def chmod(self, path: str, mode: int) -> None:
+        self._metadata.chmod(path, mode)
+
+    def chown(self, path: str, uid: int, gid: int) -> None:
+        self._metadata.chown(path, uid, gid)
+
+    def utimens(self, path: str, atime: Time, mtime: Time) -> None:
+        self._metadata.utimens(path, atime, mtime)
+
+    def getxattr(self, path: str, name: str) -> bytes:
+        return self._metadata.getxattr(path, name)
+
+    def setxattr(self, path: str, name: str, value: bytes, flags: int) -> None:
+        self._metadata.setxattr(path, name, value, flags)
+
+    def listxattr(self, path: str) -> List[str]:
+        return self._metadata.listxattr(path)
+
+    def removexattr(self, path: str, name: str) -> None:
+        self._metadata.removexattr(path, name)
+
+    def statfs(self) -> Statfs:
+        return Statfs(_BLOCK_BYTES, self._config.bucket_size_bytes // _BLOCK_BYTES, _FILES, MAX_NAME_BYTES)

@@ -1,0 +1,133 @@
+"""Operations on open files: open, create, read, write, truncate, flush, fsync, release.
+
+Data is durable when ``flush`` (close) or ``fsync`` returns: they commit, and raise what went wrong.
+``release`` can report nothing, so it commits only what no flush saw (pages of a shared mapping that the
+kernel wrote back after the last close).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from typing import Optional, Tuple
+
+from cosfs.cos.interface import ObjectInfo
+from cosfs.errors import BadHandle, CosfsError, EntryExists, IsADirectory, NoEntry
+from cosfs.filesystem.context import Context
+from cosfs.filesystem.openfile import OpenFile
+from cosfs.filesystem.table import Handle, OpenFileTable
+from cosfs.filesystem.types import Caller, OpenResult
+from cosfs.namespace.attributes import decode
+
+log = logging.getLogger(__name__)
+
+
+class FileOperations:
+    def __init__(self, context: Context, table: OpenFileTable) -> None:
+        self._context = context
+        self._table = table
+
+    def open(self, path: str, flags: int) -> OpenResult:
+        if flags & (os.O_ACCMODE | os.O_TRUNC):
+            self._context.check_writable()
+        handle = self._table.join(path, flags, lambda file: file.dirty or file.detached)
+        keep = True
+        if handle is None:
+            handle, keep = self._open_stored(path, flags)
+        if flags & os.O_TRUNC:
+            handle.file.truncate(0)
+        return OpenResult(handle.fh, keep)
+
+    def _open_stored(self, path: str, flags: int) -> Tuple[Handle, bool]:
+        context = self._context
+        info = self._file_info(path)
+        attributes = decode(info, context.defaults)
+
+        def same_version(file: OpenFile) -> bool:
+            return file.dirty or file.version() == (info.key, info.etag)
+
+        handle = self._table.open(path, flags, same_version,
+                                  lambda: OpenFile(context, path, info.key, attributes, info))
+        keep = context.cache.kernel_pages_are(path, info.etag)
+        handle.file.keep_cache = keep
+        return handle, keep
+
+    def _file_info(self, path: str) -> ObjectInfo:
+        entry = self._context.tree.lookup(path)
+        if entry.is_directory:
+            raise IsADirectory(path)
+        info = self._context.tree.info(path, entry)
+        if info is None:
+            raise NoEntry(path)
+        return info
+
+    def create(self, path: str, mode: int, flags: int, caller: Caller) -> OpenResult:
+        """Make a new file. No request: the object is stored when the file is closed."""
+        context = self._context
+        context.check_writable()
+        existing = self._table.get(path)
+        if existing is not None or context.tree.find(path) is not None:
+            if flags & os.O_EXCL:
+                raise EntryExists(path)
+            return self.open(path, flags)
+        file = self.new_file(path, stat.S_IFREG | stat.S_IMODE(mode), caller)
+        handle = self._table.open(path, flags, lambda _: False, lambda: file)
+        context.touch_parent(path)
+        return OpenResult(handle.fh, keep_cache=True)
+
+    def new_file(self, path: str, mode: int, caller: Caller, *, rdev: int = 0) -> OpenFile:
+        context = self._context
+        key = context.tree.keys.file_key(path)
+        return OpenFile(context, path, key, context.new_attributes(path, mode, caller, rdev=rdev), None)
+
+    def read(self, fh: int, offset: int, size: int) -> bytes:
+        handle = self._table.handle(fh)
+        return handle.file.read(offset, size, handle.window.observe(offset, size))
+
+    def write(self, fh: int, offset: int, data: bytes) -> int:
+        handle = self._table.handle(fh)
+        if not handle.writable:
+            raise BadHandle(f"{handle.file.path} is open for reading only")
+        handle.file.write(offset, data)
+        return len(data)
+
+    def truncate(self, path: str, length: int, fh: Optional[int] = None) -> None:
+        self._context.check_writable()
+        if fh is not None:
+            self._table.handle(fh).file.truncate(length)
+            return
+        file = self._table.get(path)
+        if file is None:
+            fh = self.open(path, os.O_WRONLY).fh
+            try:
+                self._table.handle(fh).file.truncate(length)
+                self.flush(fh)
+            finally:
+                self.release(fh)
+            return
+        file.truncate(length)
+        if not self._table.has_writer(file):
+            file.commit()
+
+    def flush(self, fh: int) -> None:
+        """Commit: close(2) waits for that and gets its error. A reader leaves it to the writers, if there are any."""
+        handle = self._table.handle(fh)
+        if handle.writable or not self._table.has_writer(handle.file):
+            handle.file.commit()
+
+    def fsync(self, fh: int) -> None:
+        self._table.handle(fh).file.commit()
+
+    def release(self, fh: int) -> None:
+        """Forget a handle; the last one stores what no flush has seen, and frees the file's resources."""
+        file = self._table.close(fh)
+        if file is None:
+            return
+        try:
+            file.commit()
+        except CosfsError as exc:
+            log.error("%s: what was written after the last close is lost (%d bytes in all): %s",
+                      file.path, file.size_bytes, exc)
+        if self._table.drop(file):
+            file.close()

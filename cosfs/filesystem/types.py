@@ -1,0 +1,69 @@
+"""The values that cross the filesystem's interface, upward to the FUSE adapter."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Union
+
+
+class TimeUpdate(enum.Enum):
+    """The two special values of utimensat(2)."""
+
+    NOW = "now"
+    OMIT = "omit"
+
+
+NOW = TimeUpdate.NOW
+OMIT = TimeUpdate.OMIT
+Time = Union[int, TimeUpdate]
+"""Nanoseconds since the epoch, or NOW, or OMIT."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asked: the owner of what is created."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
+class Attr:
+    """What stat(2) tells."""
+
+    mode: int
+    uid: int
+    gid: int
+    size_bytes: int
+    mtime_ns: int
+    atime_ns: int
+    ctime_ns: int
+    nlink: int = 1
+    rdev: int = 0
+
+
+@dataclass(frozen=True)
+class Dirent:
+    """A name in a directory; ``mode`` holds the type bits only, 0 when the listing does not tell them."""
+
+    name: str
+    mode: int
+
+
+@dataclass(frozen=True)
+class OpenResult:
+    """``keep_cache``: the kernel's pages of this file are those of the version that was opened."""
+
+    fh: int
+    keep_cache: bool
+
+
+@dataclass(frozen=True)
+class Statfs:
+    """What statfs(2) tells; blocks and files are numbers that no program overflows on."""
+
+    block_bytes: int
+    blocks: int
+    files: int
+    name_max: int

@@ -1,0 +1,76 @@
+"""The FUSE library, and the few places where fusepy 3.0.1 needs help. The only module that imports ``fuse``.
+
+What is added: names that are no UTF-8 (fusepy decodes strictly), and UTIME_NOW and UTIME_OMIT (fusepy
+folds them into the nanoseconds). ``operations.py`` is written against the names exported here, so another
+binding of the same API can take fusepy's place.
+"""
+
+from __future__ import annotations
+
+import codecs
+import ctypes
+from typing import Any, Dict, Tuple, Union
+
+import fuse
+from fuse import FuseOSError, Operations
+
+from cosfs.filesystem.types import NOW, OMIT, Time
+
+__all__ = ["FuseOSError", "Operations", "caller_ids", "run"]
+
+Options = Dict[str, Union[str, int, float, bool]]
+
+_ENCODING = "cosfs-path"
+_UTIME_NOW = (1 << 30) - 1  # sys/stat.h
+_UTIME_OMIT = (1 << 30) - 2
+
+
+def _path_codec(name: str) -> Any:
+    """UTF-8 with surrogate escapes, as a codec of its own because fusepy passes no error handler."""
+    if name.replace("_", "-") != _ENCODING:
+        return None
+    return codecs.CodecInfo(
+        name=_ENCODING,
+        encode=lambda text, errors="strict": (text.encode("utf-8", "surrogateescape"), len(text)),
+        decode=lambda data, errors="strict": (bytes(data).decode("utf-8", "surrogateescape"), len(data)))
+
+
+codecs.register(_path_codec)
+
+
+class _Fuse(fuse.FUSE):  # type: ignore[misc]  # fusepy has no type hints
+    def utimens(self, path: bytes, times: Any) -> int:
+        atime: Time = NOW
+        mtime: Time = NOW
+        if times:
+            atime, mtime = _time(times.contents.actime), _time(times.contents.modtime)
+        self.operations("utimens", path.decode(_ENCODING), (atime, mtime))
+        return 0
+
+    def getxattr(self, path: bytes, name: bytes, value: Any, size: int, *args: Any) -> int:
+        data = self.operations("getxattr", path.decode(_ENCODING), name.decode(_ENCODING), *args)
+        if size and len(data) > size:
+            raise FuseOSError(34)  # ERANGE; fusepy's own version fails on empty values
+        if size:
+            ctypes.memmove(value, data, len(data))
+        return len(data)
+
+
+def _time(spec: Any) -> Time:
+    if spec.tv_nsec == _UTIME_NOW:
+        return NOW
+    if spec.tv_nsec == _UTIME_OMIT:
+        return OMIT
+    return int(spec.tv_sec) * 1_000_000_000 + int(spec.tv_nsec)
+
+
+def caller_ids() -> Tuple[int, int]:
+    """User and group of the process whose request this thread serves."""
+    uid, gid, _ = fuse.fuse_get_context()
+    return uid, gid
+
+
+def run(operations: Operations, mount_point: str, *, foreground: bool, threads: bool, options: Options) -> None:
+    """Mount, and serve until unmounted. Raises: RuntimeError when libfuse refuses to mount."""
+    _Fuse(operations, mount_point, raw_fi=True, encoding=_ENCODING, foreground=foreground, nothreads=not threads,
+          **options)
