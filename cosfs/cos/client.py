@@ -1,0 +1,151 @@
+"""``BucketClient``: the Protocol of interface.py over HTTP. One method, one API call (retries aside).
+
+Made by the composition root and by tests; everything else knows the Protocol only. Each method carries out
+the call that its Protocol docstring names. Byte ranges in the HTTP form exist here, in multipart.py and in
+download.py only.
+
+Threading: any thread may call; there is no state but the pool of connections.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
+
+from cosfs.cos import xml
+from cosfs.cos.crc64 import crc64
+from cosfs.cos.download import Download
+from cosfs.cos.endpoint import check_key
+from cosfs.cos.headers import object_request_headers, stored_object
+from cosfs.cos.interface import (
+    Body,
+    BucketInfo,
+    DeleteFailure,
+    ListPage,
+    ObjectHeaders,
+    ObjectInfo,
+    ProgressCallback,
+    StoredObject,
+)
+from cosfs.cos.multipart import FORBID_OVERWRITE, MultipartCalls, check_body, check_crc, stored_inside
+from cosfs.cos.requester import Request
+from cosfs.cos.transport import Answer
+from cosfs.errors import CosException, InvalidParameter, ObjectExists
+from cosfs.units import MAX_LIST_KEYS
+
+if TYPE_CHECKING:
+    from cosfs.cos.interface import ObjectClient
+
+
+class BucketClient(MultipartCalls):
+    """One bucket of a service that speaks COS, or S3 with ``signature="v4"``."""
+
+    def get_object(self, key: str, buffer: memoryview, *, start: int = 0, if_match: Optional[str] = None,
+                   on_progress: Optional[ProgressCallback] = None) -> ObjectInfo:
+        retrying = self._config.retry.start()
+        download = Download(check_key(key), buffer, start, if_match, on_progress, retrying)
+        return self._requester.call(download.request, download.receive, retrying)
+
+    def put_object(self, key: str, body: Body, *, headers: ObjectHeaders,
+                   forbid_overwrite: bool = False) -> StoredObject:
+        check_body(body)
+        own_crc = crc64(body)
+        pairs = [*object_request_headers(headers), *self._md5_headers(body)]
+        if forbid_overwrite:
+            pairs.append(FORBID_OVERWRITE)
+        request = Request("Put Object", "PUT", check_key(key), headers=pairs, body=body)
+        sendings = 0
+
+        def counted() -> Request:
+            nonlocal sendings
+            sendings += 1
+            return request
+
+        def decode(answer: Answer) -> StoredObject:
+            stored = stored_object(answer.headers)
+            check_crc(stored.crc64, own_crc, repr(key))
+            return stored
+        try:
+            return self._requester.call(counted, decode)
+        except ObjectExists:
+            own = self._own_object(key, memoryview(body).nbytes, own_crc, headers) if sendings > 1 else None
+            if own is None:
+                raise
+            return own
+
+    def _own_object(self, key: str, size_bytes: int, own_crc: int, headers: ObjectHeaders) -> Optional[StoredObject]:
+        """The object, when it is the one that an earlier sending of this call made before its answer was lost."""
+        try:
+            found = self.head_object(key)
+        except CosException:
+            return None
+        metadata = {name.lower(): value for name, value in headers.metadata.items()}
+        if found.size_bytes != size_bytes or found.crc64 != own_crc or found.headers.metadata != metadata:
+            return None
+        return StoredObject(found.etag, found.crc64, found.version_id, found.last_modified_s)
+
+    def delete_object(self, key: str) -> None:
+        self._requester.call(Request("Delete Object", "DELETE", check_key(key)), lambda _: None)
+
+    def delete_objects(self, keys: Sequence[str]) -> Tuple[DeleteFailure, ...]:
+        if len(keys) > MAX_LIST_KEYS:
+            raise InvalidParameter(f"{len(keys)} keys are more than the {MAX_LIST_KEYS} that one request may delete")
+        named = [check_key(key) for key in keys if xml.is_xml_text(key)]
+        failures: List[DeleteFailure] = []
+        if named:
+            body = xml.delete_body(named)
+            request = Request("Delete Multiple Objects", "POST", params=[("delete", "")], body=body, headers=[
+                ("Content-Type", "application/xml"), *self._md5_headers(body, always=True)])
+            failures += self._requester.call(request, _decode_deleted)
+        for key in keys:  # XML cannot name these
+            if not xml.is_xml_text(key):
+                self.delete_object(key)
+        return tuple(failure for failure in failures if failure.code != "NoSuchKey")
+
+    def copy_object(self, source_key: str, key: str, *, headers: Optional[ObjectHeaders] = None,
+                    if_match: Optional[str] = None, forbid_overwrite: bool = False) -> StoredObject:
+        if headers is None and source_key == key:
+            raise InvalidParameter("a copy of an object onto itself needs headers")
+        pairs = self._copy_headers(source_key, if_match)
+        pairs.append(("x-cos-metadata-directive", "Copy" if headers is None else "Replaced"))
+        if headers is not None:
+            pairs += object_request_headers(headers)
+        if forbid_overwrite:
+            pairs.append(FORBID_OVERWRITE)
+        request = Request("Put Object - Copy", "PUT", check_key(key), headers=pairs)
+        etag_required = self._config.signature == "cos"
+        stored = self._requester.call(request, lambda answer: stored_inside(
+            answer, "PUT", "CopyObjectResult", etag_required=etag_required))
+        if stored.etag:
+            return stored
+        found = self.head_object(key)  # rclone serve s3 names none
+        return StoredObject(found.etag, found.crc64, found.version_id, found.last_modified_s)
+
+    def list_objects(self, prefix: str, *, delimiter: str = "", marker: str = "", max_keys: int = 1000) -> ListPage:
+        params = [("prefix", prefix), ("delimiter", delimiter), ("marker", marker), ("max-keys", str(max_keys)),
+                  ("encoding-type", "url")]
+        plus_is_space = self._requester.dialect.plus_is_space
+        return self._requester.call(
+            Request("List Objects", "GET", params=params),
+            lambda answer: xml.parse_list_objects(answer.read(), plus_is_space=plus_is_space))
+
+    def head_bucket(self) -> BucketInfo:
+        def decode(answer: Answer) -> BucketInfo:
+            return BucketInfo(answer.headers.get("x-cos-bucket-region"),
+                              answer.headers.get("x-cos-bucket-az-type", "").upper() == "MAZ")
+        return self._requester.call(Request("Head Bucket", "HEAD"), decode)
+
+    def clock_offset_s(self) -> float:
+        """By how much the service's clock is ahead; 0 unless a refused request has shown it."""
+        return self._requester.clock_offset_s
+
+    def close(self) -> None:
+        self._requester.close()
+
+
+def _decode_deleted(answer: Answer) -> Tuple[DeleteFailure, ...]:
+    return xml.parse_delete_result(answer.read())
+
+
+if TYPE_CHECKING:
+    def _conforms(client: BucketClient) -> ObjectClient:
+        return client

@@ -1,0 +1,219 @@
+"""The calls of multipart uploads; the upper half of ``BucketClient``, which adds all others (client.py)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import List, Optional, Sequence, Tuple, TypeVar
+
+from cosfs.cos import xml
+from cosfs.cos.crc64 import combine, crc64
+from cosfs.cos.endpoint import ClientConfig, check_key
+from cosfs.cos.headers import HeaderList, object_info, object_request_headers, stored_object, strip_quotes
+from cosfs.cos.interface import (
+    Body,
+    CopySource,
+    ObjectHeaders,
+    ObjectInfo,
+    PendingUpload,
+    StoredObject,
+    UploadedPart,
+)
+from cosfs.cos.requester import Request, Requester, error_inside
+from cosfs.cos.retry import is_transient
+from cosfs.cos.transport import Answer
+from cosfs.errors import (
+    CosException,
+    IntegrityError,
+    InvalidAnswer,
+    InvalidParameter,
+    ObjectExists,
+    UploadNotFound,
+    service_error,
+)
+from cosfs.units import MAX_LIST_KEYS, MAX_PARTS, MAX_PUT_BYTES
+
+T = TypeVar("T")
+
+FORBID_OVERWRITE = ("x-cos-forbid-overwrite", "true")
+
+_DATES_DIFFER_S = 2.0
+"""Last-Modified has a resolution of one second, and so has the Date that our clock is compared with."""
+
+
+class MultipartCalls:
+    """What BucketClient does with a requester, as far as uploads in parts are concerned."""
+
+    def __init__(self, config: ClientConfig) -> None:
+        self._config = config
+        self._requester = Requester(config)
+
+    def head_object(self, key: str) -> ObjectInfo:
+        def decode(answer: Answer) -> ObjectInfo:
+            return object_info(key, answer.headers, size_bytes=answer.headers.integer("Content-Length"), is_get=False)
+        return self._requester.call(Request("Head Object", "HEAD", check_key(key)), decode)
+
+    def create_multipart_upload(self, key: str, *, headers: ObjectHeaders, forbid_overwrite: bool = False) -> str:
+        pairs = object_request_headers(headers)
+        if forbid_overwrite and self._config.signature == "cos":  # S3 knows the condition at completion only
+            pairs.append(FORBID_OVERWRITE)
+        request = Request("Initiate Multipart Upload", "POST", check_key(key), params=[("uploads", "")],
+                          headers=pairs, idempotent=False)
+        return self._requester.call(request, lambda answer: xml.parse_initiate(answer.read()))
+
+    def upload_part(self, key: str, upload_id: str, number: int, body: Body) -> UploadedPart:
+        size_bytes, own_crc = check_body(body), crc64(body)
+
+        def decode(answer: Answer) -> UploadedPart:
+            stored = stored_object(answer.headers)
+            check_crc(stored.crc64, own_crc, f"part {number} of {key!r}")
+            return UploadedPart(number, stored.etag, size_bytes, own_crc)
+        request = Request("Upload Part", "PUT", check_key(key), params=_part_params(number, upload_id),
+                          headers=self._md5_headers(body), body=body)
+        return self._requester.call(request, decode)
+
+    def upload_part_copy(self, key: str, upload_id: str, number: int, source: CopySource) -> UploadedPart:
+        pairs = self._copy_headers(source.key, source.if_match)
+        pairs.append(("x-cos-copy-source-range", f"bytes={source.start}-{source.stop - 1}"))
+        request = Request("Upload Part - Copy", "PUT", check_key(key), params=_part_params(number, upload_id),
+                          headers=pairs)
+        stored = self._requester.call(request, lambda answer: stored_inside(answer, "PUT", "CopyPartResult"))
+        return UploadedPart(number, stored.etag, source.stop - source.start)
+
+    def complete_multipart_upload(self, key: str, upload_id: str, parts: Sequence[UploadedPart], *,
+                                  forbid_overwrite: bool = False) -> StoredObject:
+        request = Request(
+            "Complete Multipart Upload", "POST", check_key(key), params=[("uploadId", upload_id)],
+            headers=[("Content-Type", "application/xml"), *([FORBID_OVERWRITE] if forbid_overwrite else [])],
+            body=xml.complete_body((part.number, part.etag) for part in parts), idempotent=False)
+        size_bytes = sum(part.size_bytes for part in parts)
+        own_crc = combine((part.crc64, part.size_bytes) for part in parts)
+        retrying = self._config.retry.start()
+        started_s = self._requester.now_s()
+        perhaps_done = False
+        while True:
+            try:
+                stored = self._requester.call(
+                    request, lambda answer: stored_inside(answer, "POST", "CompleteMultipartUploadResult"), retrying)
+            except (UploadNotFound, ObjectExists) as exc:
+                failure: CosException = exc
+                done = self._completed(key, size_bytes, own_crc, started_s, gone=True) if perhaps_done else None
+                repeat = False
+            except CosException as exc:
+                if not is_transient(exc):
+                    raise
+                failure, perhaps_done, repeat = exc, True, True
+                done = self._completed(key, size_bytes, own_crc, started_s, gone=False)
+            else:
+                check_crc(stored.crc64, own_crc, repr(key))
+                return stored
+            if done is not None:
+                return done
+            if not repeat or not retrying.pause(failure, f"Complete Multipart Upload {key}"):
+                raise failure
+
+    def _completed(self, key: str, size_bytes: int, own_crc: Optional[int], started_s: float, *,
+                   gone: bool) -> Optional[StoredObject]:
+        """Whether a completion whose answer was lost has happened: the object it made, else None.
+
+        Without CRCs to compare, an object of the right size and age proves it only when the upload is gone.
+        """
+        try:
+            found = self.head_object(key)
+        except CosException:
+            return None
+        if found.size_bytes != size_bytes:
+            return None
+        if own_crc is not None and found.crc64 is not None:
+            same = found.crc64 == own_crc
+        else:
+            same = gone and found.last_modified_s >= started_s - _DATES_DIFFER_S
+        if not same:
+            return None
+        return StoredObject(found.etag, found.crc64, found.version_id, found.last_modified_s)
+
+    def abort_multipart_upload(self, key: str, upload_id: str) -> None:
+        request = Request("Abort Multipart Upload", "DELETE", check_key(key), params=[("uploadId", upload_id)])
+        try:
+            self._requester.call(request, lambda _: None)
+        except UploadNotFound:
+            return
+
+    def list_parts(self, key: str, upload_id: str) -> Tuple[UploadedPart, ...]:
+        found: List[UploadedPart] = []
+        marker: Optional[str] = "0"
+        while marker is not None:
+            request = Request("List Parts", "GET", check_key(key), params=[
+                ("uploadId", upload_id), ("part-number-marker", marker), ("max-parts", str(MAX_LIST_KEYS)),
+                ("encoding-type", "url")])
+            page, following = self._requester.call(request, lambda answer: xml.parse_list_parts(answer.read()))
+            found += page
+            marker = _advance(marker, following)
+        return tuple(found)
+
+    def list_multipart_uploads(self, prefix: str = "") -> Tuple[PendingUpload, ...]:
+        found: List[PendingUpload] = []
+        marker: Optional[Tuple[str, str]] = ("", "")
+        while marker is not None:
+            request = Request("List Multipart Uploads", "GET", params=[
+                ("uploads", ""), ("prefix", prefix), ("key-marker", marker[0]), ("upload-id-marker", marker[1]),
+                ("max-uploads", str(MAX_LIST_KEYS)), ("encoding-type", "url")])
+            page, following = self._requester.call(request, lambda answer: xml.parse_list_uploads(
+                answer.read(), plus_is_space=self._requester.dialect.plus_is_space))
+            found += page
+            marker = _advance(marker, following)
+        return tuple(found)
+
+    def _md5_headers(self, body: Body, *, always: bool = False) -> HeaderList:
+        if not (always or self._config.content_md5):
+            return []
+        digest = hashlib.md5(body, usedforsecurity=False).digest()
+        return [("Content-MD5", base64.b64encode(digest).decode("ascii"))]
+
+    def _copy_headers(self, source_key: str, if_match: Optional[str]) -> HeaderList:
+        requester, bucket = self._requester, self._config.bucket
+        target = requester.endpoint.locate(bucket, check_key(source_key))
+        pairs = [("x-cos-copy-source", requester.dialect.copy_source(target, bucket, source_key))]
+        if if_match is not None:
+            pairs.append(("x-cos-copy-source-If-Match", f'"{strip_quotes(if_match)}"'))
+        return pairs
+
+
+def _part_params(number: int, upload_id: str) -> List[Tuple[str, str]]:
+    if not 1 <= number <= MAX_PARTS:
+        raise InvalidParameter(f"part number {number} is not between 1 and {MAX_PARTS}")
+    return [("partNumber", str(number)), ("uploadId", upload_id)]
+
+
+def _advance(marker: object, following: Optional[T]) -> Optional[T]:
+    """The next page's marker; a service that repeats one would be asked for ever."""
+    if following is not None and following == marker:
+        raise InvalidAnswer("the listing does not get on: its next page starts where this one did")
+    return following
+
+
+def stored_inside(answer: Answer, method: str, expected: str, *, etag_required: bool = True) -> StoredObject:
+    """The result in an answer that may be an error despite its status."""
+    body = answer.read()
+    error_inside(answer, body, method)
+    if not body and expected == "CopyPartResult":  # rclone serve s3 takes it for a part without content
+        raise service_error(method, {"code": "NotImplemented", "message": "the service cannot copy parts"}, 501)
+    stored = xml.parse_stored(body, expected, etag_required=etag_required)
+    return StoredObject(
+        stored.etag,
+        answer.headers.integer("x-cos-hash-crc64ecma") if stored.crc64 is None else stored.crc64,
+        stored.version_id or answer.headers.get("x-cos-version-id"), stored.last_modified_s)
+
+
+def check_body(body: Body) -> int:
+    """The length of a body. Raises: InvalidParameter when one request cannot carry it."""
+    size_bytes = memoryview(body).nbytes
+    if size_bytes > MAX_PUT_BYTES:
+        raise InvalidParameter(f"{size_bytes} bytes are more than one request can carry ({MAX_PUT_BYTES})")
+    return size_bytes
+
+
+def check_crc(theirs: Optional[int], own: Optional[int], what: str) -> None:
+    """Compare checksums where both are known. Raises: IntegrityError."""
+    if theirs is not None and own is not None and theirs != own:
+        raise IntegrityError(f"the service stored other bytes than were sent: {what}")

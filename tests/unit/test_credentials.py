@@ -1,0 +1,136 @@
+"""Passwd files, the environment, and the order in which they are looked for."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from cosfs.cos.credentials import ChainOptions, FileCredentials, StaticCredentials, find_credentials, parse_passwd
+from cosfs.cos.signing import Credentials
+from cosfs.errors import CredentialsError
+
+BUCKET = "examplebucket-1250000000"
+
+
+def write(path, text, mode=0o600):
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def options(tmp_path, **fields):
+    return ChainOptions(**{"bucket": BUCKET, "environ": {}, "home": tmp_path, "system_file": tmp_path / "etc-passwd",
+                           **fields})
+
+
+@pytest.mark.parametrize("text, secret_id", [
+    ("id:key", "id"), ("id:key\n", "id"), ("id:key\r\n", "id"), ("# comment\n\nid:key\n", "id"),
+    (f"other:o:k\n{BUCKET}:mine:key\nid:key", "mine"), ("examplebucket:short:key\nid:key", "short"),
+    (f"examplebucket:short:key\n{BUCKET}:long:key", "long"), (f"{BUCKET}:first:key\n{BUCKET}:second:key", "first"),
+])
+def test_lines(text, secret_id):
+    assert parse_passwd(text, BUCKET, "f").secret_id == secret_id
+
+
+def test_values_with_token():
+    text = "COSAccessKeyId=id\nCOSSecretKey=ke=y\nCOSAccessToken=tok==\nCOSAccessTokenExpire=2026-08-29T11:32:00\n"
+    assert parse_passwd(text, BUCKET, "f") == Credentials("id", "ke=y", "tok==")
+
+
+@pytest.mark.parametrize("text",
+                         ["", "# nothing", "secretword", "a:b:c:d", "id:", ":key", "id: secretword", "[section]\n",
+                                  "a:secretword\nb:secretword", "other:id:secretword", "COSAccessKeyId=id",
+                                  "COSSecretKey=secretword"])
+def test_unusable_texts_are_refused_and_not_repeated(text):
+    with pytest.raises(CredentialsError) as raised:
+        parse_passwd(text, BUCKET, "/path/of/file")
+    assert "/path/of/file" in str(raised.value)
+    assert "secretword" not in str(raised.value)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o700, 0o610, 0o601])
+def test_file_that_others_may_read_is_refused_with_the_way_out(tmp_path, mode):
+    path = write(tmp_path / "p", "id:key", mode)
+    with pytest.raises(CredentialsError, match=f"{mode:04o}.*chmod 600"):
+        FileCredentials(path, BUCKET)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400])
+def test_private_file_is_read(tmp_path, mode):
+    assert FileCredentials(write(tmp_path / "p", "id:key", mode), BUCKET).get() == Credentials("id", "key")
+
+
+def test_folder_and_missing_file_are_refused(tmp_path):
+    for path in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(CredentialsError, match=str(path)):
+            FileCredentials(path, BUCKET)
+
+
+def test_changed_file_is_read_again(tmp_path):
+    path = write(tmp_path / "p", "id:key")
+    provider = FileCredentials(path, BUCKET)
+    write(tmp_path / "new", "other-id:key")
+    os.replace(tmp_path / "new", path)
+    assert provider.get().secret_id == "other-id"
+
+
+def test_change_that_keeps_size_and_time_is_found_by_refresh(tmp_path):
+    path = write(tmp_path / "p", "id1:key")
+    provider = FileCredentials(path, BUCKET)
+    before = path.stat()
+    path.write_text("id2:key")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    first = provider.get()
+    assert first.secret_id == "id1"
+    assert provider.refresh(first).secret_id == "id2"
+
+
+def test_file_that_becomes_unusable_leaves_the_keys(tmp_path, expected_logs):
+    expected_logs("keeping the keys")
+    path = write(tmp_path / "p", "id:key")
+    provider = FileCredentials(path, BUCKET)
+    path.write_text("half a li")
+    assert provider.get().secret_id == "id"
+    path.unlink()
+    assert provider.refresh(Credentials("id", "key")).secret_id == "id"
+
+
+def test_chain_follows_the_order_of_the_cpp_tool(tmp_path):
+    write(tmp_path / "etc-passwd", "system:key", 0o600)
+    assert find_credentials(options(tmp_path)).get().secret_id == "system"
+    write(tmp_path / ".passwd-cosfs", "home:key")
+    assert find_credentials(options(tmp_path)).get().secret_id == "home"
+    environ = {"COS_CREDENTIAL_FILE": str(write(tmp_path / "env", "envfile:key"))}
+    assert find_credentials(options(tmp_path, environ=environ)).get().secret_id == "envfile"
+    environ |= {"COSACCESSKEYID": "env", "COSSECRETACCESSKEY": "key"}
+    assert find_credentials(options(tmp_path, environ=environ)).get().secret_id == "env"
+    given = str(write(tmp_path / "given", "given:key"))
+    assert find_credentials(options(tmp_path, environ=environ, passwd_file=given)).get().secret_id == "given"
+
+
+@pytest.mark.parametrize("names", [
+    ("COSACCESSKEYID", "COSSECRETACCESSKEY"), ("COS_SECRET_ID", "COS_SECRET_KEY"), ("COS_SECRETID", "COS_SECRETKEY"),
+    ("COSN_SECRET_ID", "COSN_SECRET_KEY"), ("TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY"),
+    ("TENCENTCLOUD_SECRETID", "TENCENTCLOUD_SECRETKEY")])
+def test_environment_spellings(tmp_path, names):
+    environ = dict(zip(names, ("the-id", "the-key")))
+    assert find_credentials(options(tmp_path, environ=environ)).get() == Credentials("the-id", "the-key")
+    del environ[names[1]]
+    with pytest.raises(CredentialsError, match=names[1]):
+        find_credentials(options(tmp_path, environ=environ))
+
+
+def test_aws_names_count_in_v4_mode_only(tmp_path):
+    environ = {"AWS_ACCESS_KEY_ID": "aws", "AWS_SECRET_ACCESS_KEY": "key", "AWS_SESSION_TOKEN": "tok"}
+    assert find_credentials(options(tmp_path, environ=environ, aws=True)).get() == Credentials("aws", "key", "tok")
+    with pytest.raises(CredentialsError, match="passwd_file"):
+        find_credentials(options(tmp_path, environ=environ))
+
+
+def test_providers_show_no_secret(tmp_path):
+    path = write(tmp_path / "p", "id:very-secret")
+    static = StaticCredentials(Credentials("id", "very-secret", "the-token"))
+    for text in (repr(FileCredentials(path, BUCKET)), repr(static),
+                 repr(options(tmp_path, environ={"K": "very-secret"}))):
+        assert "very-secret" not in text and "the-token" not in text
