@@ -73,6 +73,9 @@ class FilesystemConfig:
     part_size_bytes: int = 10 * MIB
     """Size of a part of an upload (the C++ tool's); the planner enlarges it for objects of over 10,000 parts."""
 
+    min_part_bytes: int = MIN_PART_BYTES
+    """Smallest part that the service takes, the last one aside; larger parts make small edits dearer."""
+
     parallel_parts: int = 10
     """Parts in flight at once over all files, up and down (the C++ tool's); one connection carries some
     100 MB/s, so ten fill a 10 Gbit/s line."""
@@ -116,8 +119,8 @@ class FilesystemConfig:
         for name in ("max_stat_entries", "parallel_parts", "parallel_heads", "memory_limit_bytes",
                      "bucket_size_bytes"):
             _at_least(self, name, 1)
-        if not MIN_PART_BYTES <= self.part_size_bytes <= MAX_PUT_BYTES:
-            raise ValueError(f"part_size_bytes {self.part_size_bytes} is not between 1 MiB and 5 GiB")
+        if not MIN_PART_BYTES <= self.min_part_bytes <= self.part_size_bytes <= MAX_PUT_BYTES:
+            raise ValueError(f"part_size_bytes {self.part_size_bytes} is not between {self.min_part_bytes} and 5 GiB")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,10 @@ MAX_PUT_BYTES = 5 * GIB
 """Largest body of one PUT Object or Upload Part, and largest object of one PUT Object - Copy."""
 
 MIN_PART_BYTES = MIB
-"""Smallest part, except the last one ("Upload Part"); S3 asks for 5 MiB."""
+"""Smallest part, except the last one ("Upload Part")."""
+
+S3_MIN_PART_BYTES = 5 * MIB
+"""The same of AWS S3 and what follows it ("Amazon S3 multipart upload limits")."""
 
 MAX_PARTS = 10_000
 MAX_OBJECT_BYTES = 53_687_091_200_000

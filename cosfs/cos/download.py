@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Optional
 
+from cosfs.cos.crc64 import crc64
 from cosfs.cos.headers import Headers, object_info, strip_quotes
 from cosfs.cos.interface import ObjectInfo, ProgressCallback
 from cosfs.cos.requester import Request
@@ -45,15 +46,25 @@ class Download:
         """Check an answer and take its body. Raises: IntegrityError, PreconditionFailed, NetworkError."""
         size_bytes = self._checked_size(answer)
         self._pin_version(answer.headers)
+        info = object_info(self._key, answer.headers, size_bytes=size_bytes, is_get=True)
         while self._received < len(self._buffer):
             count = answer.readinto(self._buffer[self._received:])
             if not count:
                 raise NetworkError(f"the answer broke off {len(self._buffer) - self._received} bytes early")
             self._received += count
             self._retrying.progressed()
+            if self._received == len(self._buffer):
+                self._check_whole(info)
             if self._on_progress is not None:
                 self._on_progress(self._received)
-        return object_info(self._key, answer.headers, size_bytes=size_bytes, is_get=True)
+        return info
+
+    def _check_whole(self, info: ObjectInfo) -> None:
+        """Compare the checksum, which is that of the whole object; its last bytes are not handed out before."""
+        if info.crc64 is None or len(self._buffer) != info.size_bytes or crc64(self._buffer) == info.crc64:
+            return
+        self._received = 0
+        raise IntegrityError(f"{self._key!r} came with bytes that its CRC-64 does not fit")
 
     def _checked_size(self, answer: Answer) -> int:
         """The size of the whole object, from an answer that is exactly the range asked for."""

@@ -57,8 +57,8 @@ class MultipartCalls:
         pairs = object_request_headers(headers)
         if forbid_overwrite and self._config.signature == "cos":  # S3 knows the condition at completion only
             pairs.append(FORBID_OVERWRITE)
-        request = Request("Initiate Multipart Upload", "POST", check_key(key), params=[("uploads", "")],
-                          headers=pairs, idempotent=False)
+        # Repeated although a lost answer leaves an upload behind: one without parts costs nothing, a failed close does.
+        request = Request("Initiate Multipart Upload", "POST", check_key(key), params=[("uploads", "")], headers=pairs)
         return self._requester.call(request, lambda answer: xml.parse_initiate(answer.read()))
 
     def upload_part(self, key: str, upload_id: str, number: int, body: Body) -> UploadedPart:

@@ -108,7 +108,10 @@ class Context:
         Raises: StaleHandle when the object has changed since, or is gone.
         """
         with self.deletes.overwriting(key):
-            if info.size_bytes > MAX_PUT_BYTES:
+            if info.key.endswith("/") and info.size_bytes == 0:
+                # There are servers that keep markers but cannot copy them (measured: SeaweedFS, NoSuchKey).
+                stored = self.client.put_object(key, b"", headers=headers)
+            elif info.size_bytes > MAX_PUT_BYTES:
                 content = ExtentMap.of_object(info.key, info.etag, info.size_bytes)
                 stored = self.uploader.commit(key, content, None, headers).stored
             else:
@@ -141,7 +144,7 @@ class Context:
         config = self.config
         mode = attributes.mode
         if config.umask is not None:
-            mode &= ~config.umask
+            mode = stat.S_IFMT(mode) | 0o777 & ~config.umask
         return Attr(mode=mode, uid=attributes.uid if config.uid is None else config.uid,
                     gid=attributes.gid if config.gid is None else config.gid,
                     size_bytes=size_bytes, mtime_ns=attributes.mtime_ns, atime_ns=attributes.atime_ns,

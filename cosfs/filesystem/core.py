@@ -60,7 +60,8 @@ class CosFilesystem:
             ranges=RangeStore(budget, max_ahead=config.parallel_parts),
             staging=StagingArea(config.staging_folder, config.staging_limit_bytes,
                                 config.staging_reserve_bytes),
-            uploader=Uploader(client, budget, uploads, Limits(part_size_bytes=config.part_size_bytes)),
+            uploader=Uploader(client, budget, uploads, Limits(
+                part_size_bytes=config.part_size_bytes, min_part_bytes=config.min_part_bytes)),
             deletes=DeleteQueue(client, cache.forget), names_pool=self._pools[-1], clock=clock,
             started_ns=int(clock() * 1_000_000_000))
         self._table = OpenFileTable()
