@@ -303,16 +303,8 @@ class ValueTooLarge(FilesystemError):
     errno = errno.E2BIG
 
 
-class RangeTooSmall(FilesystemError):
-    errno = errno.ERANGE
-
-
 class FileTooLarge(FilesystemError):
     errno = errno.EFBIG
-
-
-class TooManyOpenFiles(FilesystemError):
-    errno = errno.EMFILE
 
 
 class StagingFull(FilesystemError):

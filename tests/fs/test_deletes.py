@@ -1,0 +1,95 @@
+"""Removals of open files: collected, dropped when the name is taken again, back when they fail."""
+
+import threading
+
+import pytest
+
+from cosfs.cos.interface import ObjectHeaders
+from cosfs.filesystem.deletes import DeleteQueue
+from tests.support.memory_client import MemoryClient, error
+
+NEVER_S = 3600.0
+
+
+@pytest.fixture
+def client():
+    client = MemoryClient()
+    for key in ("a", "b", "c"):
+        client.add(key, b"x")
+    return client
+
+
+def make(client, failed=None, delay_s=NEVER_S):
+    return DeleteQueue(client, (failed if failed is not None else []).append, delay_s=delay_s)
+
+
+def test_a_burst_is_one_request(client):
+    queue = make(client)
+    for key in ("a", "b", "c"):
+        queue.schedule(key, "/" + key)
+    assert queue.is_pending("a") and client.count("delete_objects") == 0
+    queue.settle()
+    assert (client.count("delete_objects"), client.count("delete_object"), dict(client.objects)) == (1, 0, {})
+    assert not queue.is_pending("a")
+
+
+def test_a_delete_leaves_by_itself_after_the_delay(client):
+    gate = client.block("delete_object")
+    queue = make(client, delay_s=0.01)
+    queue.schedule("a", "/a")
+    gate.wait_entered()
+    gate.open()
+    queue.settle()
+    assert "a" not in client.objects
+
+
+def test_a_key_that_is_stored_again_is_not_deleted(client):
+    queue = make(client)
+    queue.schedule("a", "/a")
+    with queue.overwriting("a"):
+        client.put_object("a", b"new", headers=ObjectHeaders())
+    queue.settle()
+    assert client.body("a") == b"new"
+
+
+def test_a_key_that_could_not_be_stored_is_deleted_after_all(client):
+    queue = make(client)
+    queue.schedule("a", "/a")
+    with pytest.raises(ValueError, match="no"), queue.overwriting("a"):
+        raise ValueError("no")
+    queue.settle()
+    assert "a" not in client.objects
+
+
+def test_storing_waits_for_a_delete_that_is_on_its_way(client):
+    gate = client.block("delete_object")
+    queue = make(client)
+    queue.schedule("a", "/a")
+    settler = threading.Thread(target=queue.settle)
+    settler.start()
+    gate.wait_entered()
+    stored = threading.Event()
+
+    def store():
+        with queue.overwriting("a"):
+            stored.set()
+    writer = threading.Thread(target=store)
+    writer.start()
+    assert not stored.is_set()
+    gate.open()
+    assert stored.wait(10)
+    settler.join(10)
+    writer.join(10)
+
+
+@pytest.mark.parametrize("keys", [["a"], ["a", "b"]])
+def test_names_come_back_when_their_delete_fails(client, keys, caplog, expected_logs):
+    expected_logs("could not be deleted")
+    client.fail("delete_object" if len(keys) == 1 else "delete_objects", error(403, "AccessDenied"))
+    failed = []
+    queue = make(client, failed)
+    for key in keys:
+        queue.schedule(key, "/" + key)
+    queue.settle()
+    assert failed == ["/" + key for key in keys]
+    assert "could not be deleted" in caplog.text

@@ -1,0 +1,128 @@
+"""The staging area: bytes come back, limits hold, errors of the disk get their names, nothing is left behind."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any, Callable, List, Tuple
+
+import pytest
+
+from cosfs.errors import StagingFailed, StagingFull
+from cosfs.units import GIB
+from cosfs.writing.staging import StagingArea
+
+
+@pytest.fixture
+def area(tmp_path: Path) -> StagingArea:
+    return StagingArea(str(tmp_path / "staging"), 1000)
+
+
+def test_bytes_come_back_and_holes_take_no_space(area: StagingArea) -> None:
+    staged = area.open()
+    staged.write(GIB, b"far away")
+    staged.write(0, b"near")
+    assert staged.read(GIB, 8) == b"far away"
+    assert staged.read(2, 4) == b"ar\0\0"
+    assert os.fstat(staged._descriptor).st_blocks * 512 < 1 << 20
+    staged.close()
+
+
+def test_nothing_has_a_name(area: StagingArea) -> None:
+    staged = area.open()
+    staged.write(0, b"secret")
+    assert os.listdir(area.folder) == []
+    assert os.stat(area.folder).st_mode & 0o777 == 0o700
+    staged.close()
+
+
+def test_limit_is_shared_and_refused_bytes_change_nothing(area: StagingArea) -> None:
+    one, other = area.open(), area.open()
+    one.hold(600)
+    with pytest.raises(StagingFull):
+        other.hold(401)
+    assert (other.held_bytes, area.used_bytes) == (0, 600)
+    other.hold(400)
+    one.hold(100)
+    assert area.used_bytes == 500
+    one.clear()
+    other.close()
+    other.close()
+    assert area.used_bytes == 0
+    one.write(0, b"used on")
+    assert one.read(0, 7) == b"used on"
+    one.close()
+
+
+def test_free_space_is_left_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    area = StagingArea(str(tmp_path), None, min_free_bytes=1000)
+    staged = area.open()
+    real = os.statvfs(tmp_path)
+
+    class Disk:
+        f_frsize = real.f_frsize
+        f_bavail = -(-5000 // real.f_frsize)
+
+    free = Disk.f_bavail * Disk.f_frsize
+    monkeypatch.setattr(os, "statvfs", lambda _: Disk)
+    staged.hold(free - 1000)
+    with pytest.raises(StagingFull):
+        staged.hold(2 * free)
+    staged.close()
+
+
+def test_truncate_gives_space_back_but_never_lengthens(area: StagingArea) -> None:
+    staged = area.open()
+    staged.write(0, bytes(100))
+    staged.truncate(10)
+    staged.truncate(1 << 60)
+    assert os.fstat(staged._descriptor).st_size == 10
+    staged.close()
+
+
+def test_short_writes_and_reads_are_continued(area: StagingArea, monkeypatch: pytest.MonkeyPatch) -> None:
+    pwrite, preadv = os.pwrite, os.preadv
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: pwrite(fd, data[:3], offset))
+    monkeypatch.setattr(os, "preadv", lambda fd, buffers, offset: preadv(fd, [buffers[0][:2]], offset))
+    staged = area.open()
+    staged.write(5, b"0123456789")
+    assert staged.read(5, 10) == b"0123456789"
+    staged.close()
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, StagingFull), (errno.EDQUOT, StagingFull),
+                                              (errno.EFBIG, StagingFull), (errno.EIO, StagingFailed)])
+def test_errors_of_the_disk_get_their_names(area: StagingArea, monkeypatch: pytest.MonkeyPatch, number: int,
+                                            kind: type) -> None:
+    staged = area.open()
+
+    def fail(*_: Any) -> int:
+        raise OSError(number, os.strerror(number))
+
+    calls: List[Tuple[str, Callable[[], object]]] = [
+        ("pwrite", lambda: staged.write(0, b"x")), ("preadv", lambda: staged.read(0, 1)),
+        ("fstat", lambda: staged.truncate(0))]
+    for function, call in calls:
+        monkeypatch.setattr(os, function, fail)
+        with pytest.raises(kind) as caught:
+            call()
+        assert isinstance(caught.value.__cause__, OSError)
+        monkeypatch.undo()
+    staged.close()
+
+
+def test_a_missing_or_unusable_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StagingFailed):
+        StagingArea(str(tmp_path / "file" / "below"), 10).open()
+
+
+def test_reading_behind_the_end_and_after_close_fails(area: StagingArea) -> None:
+    staged = area.open()
+    staged.write(0, b"abc")
+    with pytest.raises(StagingFailed):
+        staged.read(0, 4)
+    staged.close()
+    with pytest.raises(StagingFailed):
+        staged.read(0, 1)
