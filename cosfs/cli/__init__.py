@@ -1,0 +1,29 @@
+"""The ``cosfs`` command: the first word chooses what is run, and anything that is no command mounts a bucket.
+
+Each command is a module of this package with ``run(argv) -> int``, imported when it is asked for: a command
+must not need the packages of another (the server's, FUSE).
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Optional, Sequence
+
+COMMANDS = ("serve",)
+EXTRAS = {"aiohttp": "cosfs-fuse[server]"}
+"""Packages that only some commands need, and what brings them."""
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the command line (by default the process's own) and return the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    name = words.pop(0) if words and words[0] in COMMANDS else "mount"
+    try:
+        command = importlib.import_module(f"cosfs.cli.{name}")
+    except ModuleNotFoundError as exc:
+        package = str(exc.name).partition(".")[0]
+        print(f"cosfs: the Python package {package} is missing; install it with: pip install '{EXTRAS[package]}'"
+              if package in EXTRAS else f"cosfs: {exc}; install cosfs-fuse again", file=sys.stderr)
+        return 1
+    return int(command.run(words))

@@ -1,0 +1,244 @@
+"""The mount command: its words and options turned into a ``MountConfig``, and its ``--help``.
+
+The command line is that of the C++ tool: ``cosfs BUCKET-APPID[:/PREFIX] MOUNTPOINT [-o option[,option]...]
+[-f] [-s] [-d]``. Mistakes end in one line on standard error and exit status 1.
+"""
+
+from __future__ import annotations
+
+import getopt
+import logging
+import os
+import re
+import signal
+import sys
+import textwrap
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from cosfs.cli import options
+from cosfs.cli.options import Option, State
+from cosfs.config import ConnectionConfig, FilesystemConfig, MountConfig
+from cosfs.errors import CosfsError
+from cosfs.mount import mount
+from cosfs.preflight import MountError
+from cosfs.units import MIN_PART_BYTES, S3_MIN_PART_BYTES
+from cosfs.version import __version__
+
+WIDTH = 80
+USAGE = "cosfs BUCKET-APPID[:/PREFIX] MOUNTPOINT -o url=URL[,OPTION...] [-fsd]"
+SWITCHES = (
+    ("-o OPTION[,OPTION...]", "options, see below; may be given several times"),
+    ("-f", "stay in the foreground, log to standard error"),
+    ("-s", "serve one call at a time"),
+    ("-d, --debug", "log more; -d twice: show every call of the kernel as well (implies -f)"),
+    ("-h, --help", "this text"),
+    ("--version", "the version"),
+)
+FORBIDDEN_IN_BUCKET = "/:\\;!@#$%^&*?|+= \t\n"
+
+
+class UsageError(CosfsError):
+    """A mistake in the command line; the message is the whole line shown, but for the program's name."""
+
+
+@dataclass
+class CommandLine:
+    """What the words of one command line say. ``settings``: group -> field -> value."""
+
+    words: List[str] = field(default_factory=list)
+    settings: Dict[str, Dict[str, Any]] = field(
+        default_factory=lambda: {"connection": {}, "filesystem": {}, "mount": {}, "fuse": {}})
+    warnings: List[str] = field(default_factory=list)
+    dropped: List[str] = field(default_factory=list)
+    debug_switches: int = 0
+    show: Optional[str] = None
+
+    def apply(self, name: str, text: Optional[str]) -> None:
+        """Take in one option as it was written: ``name`` or ``name=text``."""
+        option = options.find(name)
+        if option is None:
+            near = options.nearest(name)
+            raise UsageError(f"unknown option {name}; " + (f"did you mean {near}?" if near else "see cosfs --help"))
+        if option.state is State.REFUSED:
+            raise UsageError(f"option {name} is not supported; {option.help}")
+        value = _value_of(option, name, text)
+        if option.state is State.INERT:
+            self.warnings.append(f"option {name} has no effect yet")
+        elif option.state is State.DROPPED:
+            self.dropped.append(name)
+        for target in option.targets:
+            group, _, setting = target.partition(".")
+            self.settings[group][setting] = value
+
+
+def _value_of(option: Option, name: str, text: Optional[str]) -> Any:
+    if text is None:
+        if option.value is None or option.bare:
+            return option.constant
+        raise UsageError(f"option {name} needs a value; give {option.value.allowed}")
+    if option.value is None:
+        raise UsageError(f"option {name}={text} is wrong; {name} takes no value")
+    try:
+        return option.value.parse(text)
+    except (ValueError, KeyError):
+        raise UsageError(f"option {name}={text} is wrong; give {option.value.allowed}") from None
+
+
+def scan(argv: Sequence[str]) -> CommandLine:
+    """Read switches, options and words. Raises: UsageError."""
+    line = CommandLine()
+    try:
+        switches, line.words = getopt.gnu_getopt(list(argv), "hfsdnvuo:", ["help", "version", "debug"])
+    except getopt.GetoptError as exc:
+        raise UsageError(f"{exc.msg}; see cosfs --help") from None
+    for switch, text in switches:
+        if switch == "-o":
+            for item in re.split(r"(?<!\\),", text):
+                name, equals, value = item.replace("\\,", ",").partition("=")
+                if name:
+                    line.apply(name, value if equals else None)
+        elif switch in ("-h", "--help", "--version"):
+            line.show = line.show or switch
+        elif switch == "-u":
+            raise UsageError("the utility mode -u is not available yet")
+        else:
+            _apply_switch(line, switch)
+    return line
+
+
+def _apply_switch(line: CommandLine, switch: str) -> None:
+    """-f, -s, -d, --debug; mount(8) also passes -n and -v, which change nothing here."""
+    settings = line.settings["mount"]
+    if switch == "-f":
+        settings["foreground"] = True
+    elif switch == "-s":
+        settings["threads"] = False
+    elif switch == "--debug":
+        settings.setdefault("log_level", logging.INFO)
+    elif switch == "-d":
+        line.debug_switches += 1
+        settings["log_level"] = logging.INFO
+        if line.debug_switches > 1:
+            settings["foreground"] = line.settings["fuse"]["debug"] = True
+            settings["log_level"] = logging.DEBUG
+
+
+def parse_bucket(word: str) -> Tuple[str, str]:
+    """Split the first word into the full bucket name and the key prefix ("" or ending with "/").
+
+    Forms: ``BUCKET-APPID``, ``BUCKET-APPID:/PREFIX``, and the old ``APPID:BUCKET``, ``APPID:BUCKET:/PREFIX``;
+    fstab's ``cosfs#`` may stand before each.
+    """
+    if word.startswith("cosfs#"):
+        word = word[len("cosfs#"):]
+    bucket, *rest = word.split(":", 2)
+    if rest and not rest[0].startswith("/"):
+        appid, bucket = bucket, rest.pop(0)
+        bucket = bucket if bucket.endswith("-" + appid) else f"{bucket}-{appid}"
+    prefix = ":".join(rest)
+    if not bucket or any(char in FORBIDDEN_IN_BUCKET for char in bucket) or (prefix and not prefix.startswith("/")):
+        raise UsageError(f"{word!r} is no bucket; give BUCKET-APPID or BUCKET-APPID:/PREFIX")
+    prefix = prefix.strip("/")
+    return bucket, prefix + "/" if prefix else ""
+
+
+def build(line: CommandLine) -> MountConfig:
+    """The configuration that the command line asks for. Raises: UsageError."""
+    if len(line.words) != 2:
+        raise UsageError(f"a bucket and a mount point are needed, {len(line.words)} words are given; "
+                         "see cosfs --help")
+    bucket, prefix = parse_bucket(line.words[0])
+    connection = line.settings["connection"]
+    _check_endpoint(bucket, connection)
+    try:
+        return MountConfig(
+            connection=ConnectionConfig(bucket, **connection),
+            filesystem=FilesystemConfig(**{"prefix": prefix, "default_uid": os.getuid(), "default_gid": os.getgid(),
+                                           "min_part_bytes": S3_MIN_PART_BYTES if connection.get("aws_v4")
+                                           else MIN_PART_BYTES,
+                                           **line.settings["filesystem"]}),
+            mount_point=os.path.abspath(line.words[1]),
+            fuse_options=line.settings["fuse"],
+            **line.settings["mount"])
+    except ValueError as exc:
+        raise UsageError(f"{exc}; see cosfs --help") from None
+
+
+def _check_endpoint(bucket: str, connection: Mapping[str, Any]) -> None:
+    url = connection.get("url")
+    if url is None:
+        raise UsageError("no endpoint is given; add -o url=https://cos.REGION.myqcloud.com")
+    if url.split("://")[1].startswith(bucket + "."):
+        raise UsageError(f"the endpoint {url} must not name the bucket; leave {bucket}. out of url=")
+    if bucket != bucket.lower() and not (connection.get("aws_v4") or connection.get("path_style")):
+        raise UsageError(f"bucket {bucket} has capital letters; names of buckets are in small letters")
+
+
+def help_text() -> str:
+    """The text of ``--help``, at most 80 columns wide."""
+    parts = [f"usage: {USAGE}\n", "Mount a bucket of Tencent COS (or of an S3-compatible service) as a folder.\n"]
+    parts += [_entry(switch, text) for switch, text in SWITCHES]
+    sections: Dict[str, List[Option]] = {}
+    for option in options.TABLE:
+        sections.setdefault(option.section, []).append(option)
+    for title, members in sections.items():
+        if members[0].state is State.REFUSED:
+            continue
+        parts.append(f"\n{title}:")
+        if members[0].help:
+            parts += [_entry(_form(option), _described(option)) for option in members]
+        else:
+            names = ", ".join(_form(option) for option in members)
+            parts.append(textwrap.fill(names, WIDTH, initial_indent="  ", subsequent_indent="  ",
+                                       break_on_hyphens=False))
+    parts.append("\nOther commands: cosfs serve DIR (see cosfs serve --help)")
+    parts.append("Unmount: fusermount -u MOUNTPOINT (as root: umount MOUNTPOINT)")
+    return "\n".join(parts)
+
+
+def _form(option: Option) -> str:
+    if option.value is None:
+        return option.name
+    metavar = option.value.metavar if option.help else "..."
+    return f"{option.name}[={metavar}]" if option.bare else f"{option.name}={metavar}"
+
+
+def _described(option: Option) -> str:
+    aliases = f"; also {', '.join(option.aliases)}" if option.aliases else ""
+    default = f" (default: {option.default})" if option.default else ""
+    return option.help + aliases + default
+
+
+def _entry(form: str, text: str) -> str:
+    indent = 26
+    lines = textwrap.wrap(text, WIDTH - indent, break_on_hyphens=False)
+    start = f"  {form}".ljust(indent)
+    if len(start) > indent:
+        return "\n".join([start.rstrip(), *(" " * indent + line for line in lines)])
+    return "\n".join([start + lines[0], *(" " * indent + line for line in lines[1:])])
+
+
+def run(argv: Sequence[str]) -> int:
+    """Carry out the mount command; returns the exit status."""
+    try:
+        line = scan(argv)
+        if line.show == "--version":
+            print(f"cosfs {__version__}")
+            return 0
+        if line.show:
+            print(help_text())
+            return 0
+        config = build(line)
+        for warning in line.warnings:
+            print(f"cosfs: warning: {warning}", file=sys.stderr)
+        return mount(config, dropped_options=line.dropped)
+    except (UsageError, MountError) as exc:
+        print(f"cosfs: {_one_line(str(exc))}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,201 @@
+"""The options of the mount command: the one table that parser, ``--help`` and tests are made from.
+
+An option's ``targets`` name the settings it fills in, as ``group.field``: ``connection``, ``filesystem`` and
+``mount`` are the classes of cosfs/config.py, ``fuse`` are options of the FUSE library. Names, values and
+switches follow the C++ tool of the same name, so that its command lines and fstab lines go on working.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import fnmatch
+from dataclasses import dataclass, replace
+from typing import Any, Dict, List, Optional, Tuple
+
+from cosfs.cli import values
+from cosfs.cli.values import Value
+from cosfs.units import MIB
+
+
+class State(enum.Enum):
+    """What giving an option does."""
+
+    WORKS = "works"
+    INERT = "accepted with a warning: no effect yet"
+    DROPPED = "accepted and dropped: means nothing to a running mount, or is always so"
+    REFUSED = "an error that says what to do instead"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option. Without ``value`` it is a word that sets its targets to ``constant``; with ``bare`` both
+    forms are allowed. ``default`` is in the syntax of ``value``, for --help."""
+
+    name: str
+    section: str
+    help: str = ""
+    value: Optional[Value] = None
+    targets: Tuple[str, ...] = ()
+    constant: Any = True
+    default: str = ""
+    aliases: Tuple[str, ...] = ()
+    bare: bool = False
+    state: State = State.WORKS
+
+
+def _section(section: str, *options: Option) -> List[Option]:
+    return [replace(option, section=section) for option in options]
+
+
+def _option(name: str, text: str, targets: str, value: Optional[Value] = None, **more: Any) -> Option:
+    return Option(name, "", text, value, tuple(targets.split()), **more)
+
+
+ENDPOINT = _section(
+    "Endpoint and identity",
+    _option("url", "endpoint without the bucket, e.g. https://cos.ap-guangzhou.myqcloud.com; required",
+            "connection.url", values.URL, aliases=("host",)),
+    _option("passwd_file", "file with the keys, one line SecretId:SecretKey or BUCKET-APPID:SecretId:SecretKey, "
+            "readable by its owner only; without it the environment, ~/.passwd-cosfs and /etc/passwd-cosfs are tried",
+            "connection.passwd_file", values.PATH),
+    _option("public_bucket", "1: send unsigned requests, no keys needed", "connection.anonymous", values.SWITCH,
+            default="0", bare=True),
+    _option("sigv4", "sign by AWS Signature V4: for other services that speak the S3 protocol", "connection.aws_v4"),
+    _option("endpoint", "region that AWS V4 signatures name; unused without sigv4", "connection.region", values.TEXT,
+            default="us-east-1"),
+    _option("use_path_request_style", "bucket in the path of URLs, not in the host name; needs no saying for an "
+            "endpoint that is an IP address or localhost", "connection.path_style"),
+)
+
+ATTRIBUTES = _section(
+    "How files look",
+    _option("allow_other", "let other users in, by the modes of the files; as non-root this needs user_allow_other "
+            "in /etc/fuse.conf", "filesystem.allow_other fuse.allow_other"),
+    _option("uid", "user shown as owner of everything", "filesystem.uid", values.USER),
+    _option("gid", "group shown for everything", "filesystem.gid", values.GROUP),
+    _option("umask", "show every mode as 0777 less these bits", "filesystem.umask", values.OCTAL),
+    _option("mp_umask", "bits taken from the mode 0777 that the root folder has with allow_other",
+            "filesystem.mp_umask", values.C_OCTAL, default="0"),
+    _option("default_permission", "mode of objects that store none", "filesystem.default_mode", values.OCTAL,
+            default="777"),
+    _option("storage_class", "storage class of new objects: standard, standard_ia, intelligent_tiering, ...",
+            "filesystem.storage_class", values.STORAGE_CLASS, default="standard"),
+    _option("noxattr", "no extended attributes", "filesystem.xattr", constant=False),
+    _option("bucket_size", "size that df shows", "filesystem.bucket_size_bytes", values.size(1 << 20, plain=""),
+            default="8P"),
+)
+
+MOUNTING = _section(
+    "Mounting",
+    _option("ro", "read only", "filesystem.read_only fuse.ro"),
+    _option("rw", "read and write; the default", "filesystem.read_only fuse.ro", constant=False),
+    _option("nonempty", "mount over a folder that is not empty", "mount.nonempty fuse.nonempty"),
+)
+
+TRANSFER = _section(
+    "Transfer",
+    _option("retries", "times a request is sent in all", "connection.attempts", values.whole(1, 100), default="6"),
+    _option("connect_timeout", "longest wait for a connection", "connection.connect_timeout_s", values.seconds(0.1),
+            default="10"),
+    _option("readwrite_timeout", "longest pause in an answer", "connection.read_timeout_s", values.seconds(0.1),
+            default="60"),
+    _option("parallel_count", "parts in flight at once, up and down", "filesystem.parallel_parts",
+            values.whole(1, 256), default="10", aliases=("parallel_upload",)),
+    _option("multipart_size", "size of a part in MB", "filesystem.part_size_bytes",
+            values.scaled(values.whole(1, 5120, "MB"), MIB), default="10"),
+    _option("multireq_max", "HEAD requests in flight at once for a listing", "filesystem.parallel_heads",
+            values.whole(1, 256), default="20"),
+    _option("memory_limit", "memory for read-ahead and upload buffers of all files together",
+            "filesystem.memory_limit_bytes", values.size(16 * MIB, plain="M"), default="512M"),
+    _option("user_agent_suffix", "text added to the User-Agent header", "connection.user_agent_suffix", values.TEXT),
+    _option("no_check_certificate", "do not check the server's certificate", "connection.verify_tls", constant=False),
+    _option("ssl_verify_hostname", "0: accept a certificate made for another host", "connection.verify_hostname",
+            values.SWITCH, default="1"),
+)
+
+CACHES = _section(
+    "Caches and local disk",
+    _option("stat_cache_expire", "how long attributes, listings and absence of names are believed; by default "
+            "attributes 60, the others 10", "filesystem.stat_ttl_s filesystem.listing_ttl_s filesystem.negative_ttl_s",
+            values.seconds(0)),
+    _option("max_stat_cache_size", "entries of the attribute cache", "filesystem.max_stat_entries",
+            values.whole(1, 100_000_000), default="100000"),
+    _option("tmpdir", "folder for data not yet uploaded", "filesystem.staging_folder", values.PATH),
+    _option("ensure_diskfree", "MB that stay free on the disk of tmpdir", "filesystem.staging_reserve_bytes",
+            values.scaled(values.whole(0, 1 << 30, "MB"), MIB), default="512"),
+    _option("use_cache", "folder of the data cache; accepted, has no effect yet", "", values.PATH, state=State.INERT),
+)
+
+LOGGING = _section(
+    "Log",
+    _option("dbglevel", "silent, crit, err, warn, info or debug", "mount.log_level", values.LOG_LEVEL,
+            default="warn"),
+    _option("f2", "the same as dbglevel=debug", "mount.log_level", constant=10),
+    _option("logfile", "append the log to this file; by default it goes to syslog, with -f to standard error",
+            "mount.log_file", values.PATH),
+)
+
+
+def _words(section: str, names: str, state: State = State.WORKS, *, text: str = "") -> List[Option]:
+    """Options that need no help text each. ``name=`` takes a value, ``name[=]`` may."""
+    made = []
+    for spec in names.split():
+        name = spec.rstrip("[]=")
+        targets = (f"fuse.{name}",) if state is State.WORKS else ()
+        made.append(Option(name, section, text, values.TEXT if "=" in spec else None, targets, state=state,
+                           bare=spec.endswith("[=]")))
+    return made
+
+
+def _fuse_values(value: Value, names: str) -> List[Option]:
+    return [Option(name, FUSE_SECTION, "", value, (f"fuse.{name}",)) for name in names.split()]
+
+
+FUSE_SECTION = "Passed to the kernel or the FUSE library"
+KERNEL = [
+    *_fuse_values(values.seconds(0), "attr_timeout entry_timeout negative_timeout ac_attr_timeout"),
+    *_fuse_values(values.whole(4096, 1 << 30), "max_read max_readahead max_write"),
+    *_fuse_values(values.whole(1, 65535), "max_background congestion_threshold"),
+    *_words(FUSE_SECTION, "default_permissions big_writes suid nosuid dev nodev exec noexec atime noatime sync async "
+            "dirsync allow_root auto_unmount kernel_cache auto_cache noauto_cache direct_io async_read sync_read"),
+]
+
+DROPPED = _words(
+    "Accepted and dropped",
+    # words of fstab, for mount(8) and systemd
+    "_netdev defaults nofail auto noauto user users owner group nouser nousers comment= "
+    # of other kernels' and libraries' versions, or what is always so here
+    "relatime norelatime strictatime nostrictatime diratime nodiratime lazytime nolazytime mand nomand iversion "
+    "noiversion silent loud use_ino readdir_ino hard_remove intr intr_signal= fsname= subtype= noforget remember= "
+    "atomic_o_trunc splice_read splice_write splice_move no_splice_read no_splice_write no_splice_move "
+    "no_remote_lock no_remote_flock no_remote_posix_lock enable_content_md5 enable_noobj_cache noxmlns "
+    "nodnscache nosscache noflush_in_other_proc fd_page_size= singlepart_copy_limit=",
+    State.DROPPED)
+DROPPED_PATTERNS = ("x-*", "X-*", "comment=*")
+
+INERT = _words(
+    "Options of the C++ tool without effect yet",
+    "servicepath= cam_role= cam_role_endpoint= default_acl= use_rrs[=] use_sse[=] load_sse_c= ahbe_conf= nomultipart "
+    "max_prefetch_bytes= nocopyapi norenameapi disable_content_md5 enable_clientinfo del_cache xmlns curldbg",
+    State.INERT)
+
+REFUSED = _words("Refused", "accessKeyId= secretAccessKey=", State.REFUSED,
+                 text="a key on the command line can be read by every user of this machine: put it into a passwd_file")
+
+TABLE: Tuple[Option, ...] = (*ENDPOINT, *ATTRIBUTES, *MOUNTING, *TRANSFER, *CACHES, *LOGGING, *KERNEL, *DROPPED,
+                             *INERT, *REFUSED)
+BY_NAME: Dict[str, Option] = {name: option for option in TABLE for name in (option.name, *option.aliases)}
+
+
+def find(name: str) -> Optional[Option]:
+    """The option of that name or alias; None for one that does not exist."""
+    if name not in BY_NAME and any(fnmatch.fnmatchcase(name, pattern) for pattern in DROPPED_PATTERNS):
+        return Option(name, "Accepted and dropped", value=values.TEXT, bare=True, state=State.DROPPED)
+    return BY_NAME.get(name)
+
+
+def nearest(name: str) -> Optional[str]:
+    """The known name that an unknown one was probably meant to be."""
+    known = [known for known, option in BY_NAME.items() if option.state is not State.REFUSED]
+    return next(iter(difflib.get_close_matches(name, known, 1, cutoff=0.6)), None)

@@ -1,0 +1,137 @@
+"""The value syntaxes of mount options: text in, checked value out. Pure, but for user and group names.
+
+A ``Value`` says what is allowed in words, so that every mistake gets the same helpful message
+(cosfs/cli/mount.py); its ``parse`` raises ``ValueError`` or ``KeyError`` for anything else.
+"""
+
+from __future__ import annotations
+
+import grp
+import logging
+import os
+import pwd
+import re
+from dataclasses import dataclass
+from typing import Any, Callable, Mapping
+from urllib.parse import urlsplit
+
+from cosfs.units import GIB, KIB, MIB
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value syntax. ``metavar``: its name in --help; ``allowed``: completes "give …"."""
+
+    metavar: str
+    allowed: str
+    parse: Callable[[str], Any]
+
+
+def _checked(condition: bool, value: Any) -> Any:
+    if not condition:
+        raise ValueError(value)
+    return value
+
+
+def whole(low: int, high: int, metavar: str = "N") -> Value:
+    """A whole number from ``low`` to ``high``."""
+    def parse(text: str) -> int:
+        number = int(_checked(text.isascii() and text.isdigit(), text))
+        return int(_checked(low <= number <= high, number))
+    return Value(metavar, f"a whole number from {low} to {high}", parse)
+
+
+def scaled(unit: Value, factor: int) -> Value:
+    """The same syntax, in units of ``factor``."""
+    return Value(unit.metavar, unit.allowed, lambda text: unit.parse(text) * factor)
+
+
+def seconds(low: float) -> Value:
+    """Seconds, with decimals; at most a year."""
+    def parse(text: str) -> float:
+        number = float(_checked(re.fullmatch(r"\d+(\.\d*)?", text) is not None, text))
+        return float(_checked(low <= number <= 366 * 86400, number))
+    return Value("SECONDS", f"seconds, {low:g} or more", parse)
+
+
+def choice(spellings: Mapping[str, Any]) -> Value:
+    """One of the words, in any letter case."""
+    return Value("|".join(spellings), "one of " + ", ".join(spellings), lambda text: spellings[text.lower()])
+
+
+_UNITS = {"": 1, "K": KIB, "M": MIB, "G": GIB, "T": KIB * GIB, "P": MIB * GIB}
+
+
+def size(low_bytes: int, *, plain: str) -> Value:
+    """Bytes with a unit letter (powers of 1,024); a number without a unit counts in ``plain``."""
+    def parse(text: str) -> int:
+        match = re.fullmatch(r"(\d+)([KMGTP]?)(?:i?B)?", text, re.IGNORECASE | re.ASCII)
+        if match is None:
+            raise ValueError(text)
+        count = int(match[1]) * _UNITS[match[2].upper() or plain]
+        return int(_checked(low_bytes <= count < 1 << 63, count))
+    unit = {"": "bytes", "M": "MiB"}[plain]
+    return Value("SIZE", f"a size such as 512M or 2G (without a letter: {unit}), "
+                         f"{low_bytes // _UNITS[plain]} {unit} or more", parse)
+
+
+def _mask(base: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        number = int("0o" + text[1:] if base == 0 and re.fullmatch(r"0\d+", text) else text, base)
+        return int(_checked(0 <= number <= 0o777, number))
+    return parse
+
+
+def _identity(lookup: Callable[[str], int]) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        return int(_checked(int(text) < 2**32 - 1, text)) if text.isascii() and text.isdigit() else lookup(text)
+    return parse
+
+
+def _url(text: str) -> str:
+    """Scheme, host and port; a bare host gets https, a trailing slash goes."""
+    whole_url = (text if "://" in text else "https://" + text).rstrip("/")
+    parts = urlsplit(whole_url)
+    valid = parts.scheme in ("http", "https") and parts.hostname and not (
+        parts.path or parts.query or parts.fragment or parts.username) and (parts.port is None or parts.port > 0)
+    return str(_checked(bool(valid), whole_url))
+
+
+def _non_empty(text: str) -> str:
+    return str(_checked(text != "", text))
+
+
+def _path(text: str) -> str:
+    """Absolute, because a mount in the background leaves the current folder."""
+    return os.path.abspath(os.path.expanduser(_non_empty(text)))
+
+
+def _level(text: str) -> int:
+    return _LEVELS[text.lower()]
+
+
+_LEVELS = {
+    "silent": logging.CRITICAL + 10, "critical": logging.CRITICAL, "crit": logging.CRITICAL,
+    "error": logging.ERROR, "err": logging.ERROR, "wan": logging.WARNING, "warn": logging.WARNING,
+    "warning": logging.WARNING, "inf": logging.INFO, "info": logging.INFO, "information": logging.INFO,
+    "dbg": logging.DEBUG, "debug": logging.DEBUG,
+}
+
+STORAGE_CLASSES = {
+    # not sent: in a bucket of several zones the plain name would be refused, and without it both mean standard
+    "standard": None,
+    **{name: name.upper() for name in (
+        "standard_ia", "intelligent_tiering", "archive", "deep_archive", "maz_standard", "maz_standard_ia",
+        "maz_intelligent_tiering", "maz_archive", "maz_deep_archive", "reduced_redundancy", "nearline")},
+}
+
+TEXT = Value("TEXT", "a text that is not empty", _non_empty)
+PATH = Value("PATH", "a path", _path)
+URL = Value("URL", "an endpoint such as https://cos.ap-guangzhou.myqcloud.com, without a path", _url)
+SWITCH = choice({"0": False, "1": True})
+OCTAL = Value("MODE", "an octal number from 0 to 777", _mask(8))
+C_OCTAL = Value("MODE", "a number from 0 to 0777, octal only with a leading 0", _mask(0))
+USER = Value("USER", "a user's number or name", _identity(lambda name: pwd.getpwnam(name).pw_uid))
+GROUP = Value("GROUP", "a group's number or name", _identity(lambda name: grp.getgrnam(name).gr_gid))
+LOG_LEVEL = Value("LEVEL", "one of " + ", ".join(_LEVELS), _level)
+STORAGE_CLASS = Value("CLASS", "one of " + ", ".join(STORAGE_CLASSES), lambda text: STORAGE_CLASSES[text.lower()])

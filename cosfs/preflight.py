@@ -1,0 +1,186 @@
+"""Checks before a mount: each mistake ends in one line that says what is wrong and what to do.
+
+``check_local`` needs no network and runs in the process that the user started; ``check_bucket`` asks the
+service, in the process that will serve the mount. Used by the composition root (cosfs/mount.py).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+import stat
+from pathlib import Path
+from typing import Callable, List, Optional
+from urllib.parse import urlsplit
+
+from cosfs.config import ConnectionConfig, MountConfig
+from cosfs.cos.interface import ObjectClient
+from cosfs.errors import (
+    BucketNotFound,
+    CosException,
+    CosfsError,
+    CosServiceError,
+    CredentialsError,
+    InvalidParameter,
+    NetworkError,
+    RequestTimeout,
+    TlsError,
+)
+from cosfs.units import MAX_CLOCK_SKEW_S
+
+FUSE_DEVICE = "/dev/fuse"
+FUSE_CONF = "/etc/fuse.conf"
+
+
+class MountError(CosfsError):
+    """The mount cannot be made; the message is ``what is wrong; what to do``, in one line."""
+
+
+def check_local(config: MountConfig) -> None:
+    """Mount point, FUSE, local folders. Raises: MountError."""
+    _check_mount_point(config.mount_point, nonempty=config.nonempty)
+    _check_fuse(allow_other=config.filesystem.allow_other)
+    folder = config.filesystem.staging_folder
+    if not Path(folder).is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise MountError(f"{folder} is not a folder that can be written to; create it or give another tmpdir=")
+    if config.log_file:
+        try:
+            open(config.log_file, "ab").close()
+        except OSError as exc:
+            raise MountError(f"log file {config.log_file} cannot be written to ({exc.strerror}); give another "
+                             "logfile=") from exc
+
+
+def _check_mount_point(path: str, *, nonempty: bool) -> None:
+    try:
+        mode = os.stat(path).st_mode
+        entries = os.listdir(path) if stat.S_ISDIR(mode) else []
+    except OSError as exc:
+        raise MountError(_unreachable(path, exc)) from exc
+    if not stat.S_ISDIR(mode):
+        raise MountError(f"mount point {path} is not a folder; give a folder")
+    if _mounted_type(path) == "fuse.cosfs":
+        raise MountError(f"{path} is mounted already; unmount it first with: fusermount -u {path}")
+    if entries and not nonempty:
+        raise MountError(f"mount point {path} is not empty; give an empty folder or add -o nonempty")
+    if os.geteuid() != 0 and not os.access(path, os.W_OK):
+        raise MountError(f"mount point {path} cannot be written to by you; give a folder of your own")
+
+
+def _unreachable(path: str, exc: OSError) -> str:
+    if exc.errno == errno.ENOENT:
+        return f"mount point {path} does not exist; create it with: mkdir -p {path}"
+    if exc.errno == errno.ENOTCONN:
+        command = "umount -l" if os.geteuid() == 0 else "fusermount -uz"
+        return (f"mount point {path} is a dead mount (transport endpoint is not connected); "
+                f"clear it with: {command} {path}")
+    return f"mount point {path} cannot be used ({exc.strerror}); give a folder of your own"
+
+
+def _mounted_type(path: str) -> Optional[str]:
+    """The type of the filesystem mounted exactly there (proc(5), mountinfo), None if there is none."""
+    real = os.path.realpath(path)
+    found = None
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+        fields, _, source = line.partition(b" - ")
+        # blanks and backslashes stand there as octal escapes
+        mount_point = fields.split()[4].decode("unicode_escape").encode("latin-1")
+        if os.fsdecode(mount_point) == real:
+            found = source.split()[0].decode()
+    return found
+
+
+def _check_fuse(*, allow_other: bool) -> None:
+    if not Path(FUSE_DEVICE).exists():
+        raise MountError(f"{FUSE_DEVICE} does not exist; load the kernel module with: modprobe fuse (in a container, "
+                         "start it with --device /dev/fuse --cap-add SYS_ADMIN)")
+    if not os.access(FUSE_DEVICE, os.R_OK | os.W_OK):
+        raise MountError(f"{FUSE_DEVICE} cannot be opened by you; set its mode to 0666 or mount as root")
+    if os.geteuid() != 0 and shutil.which("fusermount") is None:
+        raise MountError("fusermount is not installed, without which only root can mount; install it with: apt-get "
+                         "install fuse3")
+    if allow_other and os.geteuid() != 0 and "user_allow_other" not in _fuse_conf_lines():
+        raise MountError(f"allow_other is not allowed to you; add the line user_allow_other to {FUSE_CONF}")
+
+
+def _fuse_conf_lines() -> List[str]:
+    try:
+        return [line.strip() for line in Path(FUSE_CONF).read_text(encoding="utf-8").splitlines()]
+    except OSError:
+        return []
+
+
+def check_bucket(client: ObjectClient, config: MountConfig, clock_offset_s: Callable[[], float]) -> None:
+    """One signed request: that the bucket is there and may be read.
+
+    A key that is limited to a prefix may not ask for the bucket, and the answer to HEAD names no reason, so
+    an error is looked at again with a listing of one key. Raises: MountError.
+    """
+    try:
+        try:
+            client.head_bucket()
+        except CosServiceError:
+            client.list_objects(config.filesystem.prefix, max_keys=1)
+    except CosException as exc:
+        raise MountError(explain(exc, config.connection)) from exc
+    offset_s = clock_offset_s()
+    if abs(offset_s) > MAX_CLOCK_SKEW_S:
+        raise MountError(_skewed(offset_s))
+
+
+def _skewed(offset_s: Optional[float] = None) -> str:
+    amount = "" if offset_s is None else f" by {abs(offset_s):.0f} seconds ({'behind' if offset_s > 0 else 'ahead'})"
+    return f"the clock of this machine is wrong{amount}; set it, for example with: timedatectl set-ntp true"
+
+
+_BY_CODE = {
+    "InvalidAccessKeyId": "the service does not know the SecretId; check the keys in the passwd file",
+    "SignatureDoesNotMatch": "the SecretKey does not belong to the SecretId; check the keys in the passwd file",
+    "ExpiredToken": "the temporary keys have expired; fetch new ones",
+    "InvalidToken": "the session token is not accepted; fetch new temporary keys",
+    "PathStyleDomainForbidden": "the service does not take the bucket in the path; leave out use_path_request_style",
+}
+
+
+def explain(error: CosException, connection: ConnectionConfig) -> str:
+    """The one line for a failed first request."""
+    where = f"{connection.bucket} at {connection.url}"
+    if isinstance(error, CosServiceError):
+        if error.code in _BY_CODE:
+            return f"{_BY_CODE[error.code]} (bucket {where})"
+        if error.code == "RequestTimeTooSkewed":
+            return _skewed()
+        if isinstance(error, BucketNotFound) or error.status == 404:
+            return f"bucket {where} does not exist; check its name (BUCKET-APPID) and the region in url="
+        if error.status in (301, 302, 307):
+            return f"bucket {where} is in another region; correct the region in url="
+        if error.status in (401, 403):
+            return (f"access to bucket {where} is denied ({error.code}); check the keys and the permissions granted "
+                    "to them")
+        return f"the service refuses bucket {where}: {error}; check name and url="
+    if isinstance(error, TlsError):
+        return (f"no trusted connection to {connection.url}: {error}; check url=, install the authority's "
+                "certificate, or add -o no_check_certificate")
+    if isinstance(error, (NetworkError, RequestTimeout)):
+        silent = isinstance(error, RequestTimeout)
+        return _network_reason(connection.url) or (
+            f"no answer from {connection.url} in time; check url= and the network" if silent else
+            f"no connection to {connection.url}: {error}; check url= and the network")
+    if isinstance(error, (CredentialsError, InvalidParameter)):
+        return str(error)
+    return f"{connection.url} does not answer like an object store: {error}; check url="
+
+
+def _network_reason(url: str) -> Optional[str]:
+    """Find out why a host cannot be reached by one more try; None when it can."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        socket.create_connection((host, parts.port or (443 if parts.scheme == "https" else 80)), timeout=5).close()
+    except socket.gaierror:
+        return f"host name {host} cannot be resolved; check the region in url= and the network"
+    except OSError as exc:
+        return f"no connection to {url}: {exc.strerror or exc}; check url= and the network"
+    return None

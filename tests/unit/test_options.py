@@ -1,0 +1,254 @@
+"""The mount command's words and options, from text to configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import re
+from typing import Any, List, Tuple
+
+import pytest
+
+from cosfs.cli import mount, options
+from cosfs.cli.mount import UsageError, build, help_text, parse_bucket, scan
+from cosfs.cli.options import TABLE, Option, State
+from cosfs.config import ConnectionConfig, FilesystemConfig, MountConfig
+
+WORDS = ["examplebucket-1250000000", "/mnt", "-ourl=http://cos.ap-guangzhou.myqcloud.com"]
+CLASSES = {"connection": ConnectionConfig, "filesystem": FilesystemConfig, "mount": MountConfig}
+
+OPTIONS_OF_THE_CPP_TOOL = """
+url=http://h host=http://h servicepath=/x endpoint=r use_path_request_style passwd_file=/p public_bucket=1 cam_role=sts
+cam_role_endpoint=http://r default_acl=private storage_class=standard_ia use_rrs use_rrs=1 use_sse use_sse=1
+use_sse=custom:/f use_sse=kmsid:1 load_sse_c=/f ahbe_conf=/f default_permission=755 noxattr retries=3
+connect_timeout=300 readwrite_timeout=60 multireq_max=20 parallel_count=5 parallel_upload=5 multipart_size=10
+nomultipart singlepart_copy_limit=5120 max_prefetch_bytes=1 nocopyapi norenameapi enable_content_md5
+disable_content_md5 noflush_in_other_proc enable_clientinfo user_agent_suffix=x fd_page_size=1 use_cache=/c del_cache
+tmpdir=/tmp ensure_diskfree=100 max_stat_cache_size=1000 stat_cache_expire=900 enable_noobj_cache
+no_check_certificate ssl_verify_hostname=0 nodnscache nosscache allow_other mp_umask=022 uid=1 gid=1 umask=022
+nonempty ro rw suid dev exec noatime sync dirsync _netdev kernel_cache auto_cache max_read=131072 max_background=12
+entry_timeout=1 attr_timeout=1 negative_timeout=1 direct_io default_permissions big_writes dbglevel=info f2 curldbg
+noxmlns xmlns use_ino defaults nofail noauto user users x-systemd.automount x-gvfs-show comment=x nosuid nodev noexec
+atime async
+""".split()
+
+
+def configured(*items: str) -> MountConfig:
+    return build(scan([*WORDS, *(word for item in items for word in ("-o", item))]))
+
+
+def test_defaults_in_the_table_are_those_of_the_configuration() -> None:
+    for option in TABLE:
+        for target in option.targets if option.default and option.value else ():
+            group, _, field = target.partition(".")
+            declared = {item.name: item.default for item in dataclasses.fields(CLASSES[group])}
+            assert option.value and option.value.parse(option.default) == declared[field], option.name
+
+
+def test_every_target_is_a_setting() -> None:
+    for option in TABLE:
+        for target in option.targets:
+            group, _, field = target.partition(".")
+            assert group == "fuse" or field in {item.name for item in dataclasses.fields(CLASSES[group])}, option.name
+
+
+def test_names_are_unique() -> None:
+    names = [name for option in TABLE for name in (option.name, *option.aliases)]
+    assert len(names) == len(set(names))
+
+
+def test_no_option_gives_the_defaults() -> None:
+    config = configured()
+    assert config.connection == ConnectionConfig("examplebucket-1250000000", "http://cos.ap-guangzhou.myqcloud.com")
+    assert config.filesystem == FilesystemConfig(default_uid=os.getuid(), default_gid=os.getgid())
+    assert (config.mount_point, config.foreground, config.threads, config.fuse_options) == ("/mnt", False, True, {})
+
+
+@pytest.mark.parametrize("item", OPTIONS_OF_THE_CPP_TOOL)
+def test_an_option_of_the_cpp_tool_is_accepted(item: str) -> None:
+    configured(item)
+
+
+@pytest.mark.parametrize(("item", "group", "field", "value"), [
+    ("url=https://cos.ap-beijing.myqcloud.com/", "connection", "url", "https://cos.ap-beijing.myqcloud.com"),
+    ("url=cos.ap-beijing.myqcloud.com", "connection", "url", "https://cos.ap-beijing.myqcloud.com"),
+    ("host=http://127.0.0.1:9000", "connection", "url", "http://127.0.0.1:9000"),
+    ("url=http://[::1]:9000", "connection", "url", "http://[::1]:9000"),
+    ("passwd_file=/etc/p", "connection", "passwd_file", "/etc/p"),
+    ("passwd_file=a\\,b", "connection", "passwd_file", os.path.abspath("a,b")),
+    ("public_bucket=1", "connection", "anonymous", True),
+    ("public_bucket", "connection", "anonymous", True),
+    ("public_bucket=0", "connection", "anonymous", False),
+    ("sigv4", "connection", "aws_v4", True),
+    ("endpoint=ap-beijing", "connection", "region", "ap-beijing"),
+    ("use_path_request_style", "connection", "path_style", True),
+    ("no_check_certificate", "connection", "verify_tls", False),
+    ("ssl_verify_hostname=0", "connection", "verify_hostname", False),
+    ("retries=3", "connection", "attempts", 3),
+    ("connect_timeout=2.5", "connection", "connect_timeout_s", 2.5),
+    ("readwrite_timeout=30", "connection", "read_timeout_s", 30.0),
+    ("allow_other", "filesystem", "allow_other", True),
+    ("uid=1000", "filesystem", "uid", 1000),
+    ("uid=root", "filesystem", "uid", 0),
+    ("gid=root", "filesystem", "gid", 0),
+    ("umask=022", "filesystem", "umask", 0o022),
+    ("umask=22", "filesystem", "umask", 0o022),
+    ("mp_umask=022", "filesystem", "mp_umask", 0o022),
+    ("mp_umask=22", "filesystem", "mp_umask", 22),
+    ("default_permission=640", "filesystem", "default_mode", 0o640),
+    ("storage_class=standard_ia", "filesystem", "storage_class", "STANDARD_IA"),
+    ("storage_class=Standard", "filesystem", "storage_class", None),
+    ("noxattr", "filesystem", "xattr", False),
+    ("bucket_size=10T", "filesystem", "bucket_size_bytes", 10 * 1024**4),
+    ("memory_limit=64", "filesystem", "memory_limit_bytes", 64 * 1024**2),
+    ("memory_limit=1GiB", "filesystem", "memory_limit_bytes", 1024**3),
+    ("multipart_size=5", "filesystem", "part_size_bytes", 5 * 1024**2),
+    ("parallel_upload=3", "filesystem", "parallel_parts", 3),
+    ("stat_cache_expire=0", "filesystem", "listing_ttl_s", 0.0),
+    ("stat_cache_expire=900", "filesystem", "negative_ttl_s", 900.0),
+    ("max_stat_cache_size=5000", "filesystem", "max_stat_entries", 5000),
+    ("tmpdir=/var/tmp", "filesystem", "staging_folder", "/var/tmp"),
+    ("ensure_diskfree=100", "filesystem", "staging_reserve_bytes", 100 * 1024**2),
+    ("ro", "filesystem", "read_only", True),
+    ("ro,rw", "filesystem", "read_only", False),
+    ("nonempty", "mount", "nonempty", True),
+    ("dbglevel=INFORMATION", "mount", "log_level", logging.INFO),
+    ("dbglevel=wan", "mount", "log_level", logging.WARNING),
+    ("f2", "mount", "log_level", logging.DEBUG),
+    ("logfile=/l", "mount", "log_file", "/l"),
+])
+def test_an_option_sets_its_setting(item: str, group: str, field: str, value: Any) -> None:
+    config = configured(item)
+    assert getattr(config if group == "mount" else getattr(config, group), field) == value
+
+
+def test_fuse_options_are_passed_on_and_words_of_fstab_are_not() -> None:
+    config = configured("allow_other,ro,noexec,attr_timeout=2,max_read=131072,_netdev,nofail,x-systemd.automount")
+    assert config.fuse_options == {"allow_other": True, "ro": True, "noexec": True, "attr_timeout": 2.0,
+                                   "max_read": 131072}
+
+
+def test_the_last_of_repeated_options_counts() -> None:
+    assert configured("retries=3", "retries=4,retries=5").connection.attempts == 5
+
+
+def test_an_option_without_effect_warns_once_by_name() -> None:
+    line = scan([*WORDS, "-o", "use_sse=kmsid:abc,ro,del_cache"])
+    assert line.warnings == ["option use_sse has no effect yet", "option del_cache has no effect yet"]
+
+
+@pytest.mark.parametrize(("item", "message"), [
+    ("urll=http://x", "unknown option urll; did you mean url?"),
+    ("allow_others", "unknown option allow_others; did you mean allow_other?"),
+    ("qqqqqqqq=1", "unknown option qqqqqqqq; see cosfs --help"),
+    ("retries=abc", "option retries=abc is wrong; give a whole number from 1 to 100"),
+    ("retries=0", "option retries=0 is wrong; give a whole number from 1 to 100"),
+    ("retries", "option retries needs a value; give a whole number from 1 to 100"),
+    ("ro=1", "option ro=1 is wrong; ro takes no value"),
+    ("umask=9", "option umask=9 is wrong; give an octal number from 0 to 777"),
+    ("default_permission=1777", "option default_permission=1777 is wrong; give an octal number from 0 to 777"),
+    ("uid=no such user", "option uid=no such user is wrong; give a user's number or name"),
+    ("connect_timeout=-1", "option connect_timeout=-1 is wrong; give seconds, 0.1 or more"),
+    ("multipart_size=0", "option multipart_size=0 is wrong; give a whole number from 1 to 5120"),
+    ("memory_limit=1M", "option memory_limit=1M is wrong; give a size such as 512M or 2G (without a letter: MiB), "
+                        "16 MiB or more"),
+    ("url=http://h/bucket", "option url=http://h/bucket is wrong; give an endpoint such as "
+                            "https://cos.ap-guangzhou.myqcloud.com, without a path"),
+    ("url=http://h:0", "option url=http://h:0 is wrong; give an endpoint such as "
+                       "https://cos.ap-guangzhou.myqcloud.com, without a path"),
+    ("url=ftp://h", "option url=ftp://h is wrong; give an endpoint such as "
+                    "https://cos.ap-guangzhou.myqcloud.com, without a path"),
+    ("url=http://examplebucket-1250000000.cos.x.com",
+     "the endpoint http://examplebucket-1250000000.cos.x.com must not name the bucket; "
+     "leave examplebucket-1250000000. out of url="),
+    ("dbglevel=loud", "option dbglevel=loud is wrong; give one of silent, critical, crit, error, err, wan, warn, "
+                      "warning, inf, info, information, dbg, debug"),
+    ("accessKeyId=x", "option accessKeyId is not supported; a key on the command line can be read by every user of "
+                      "this machine: put it into a passwd_file"),
+])
+def test_a_wrong_option_is_named_with_what_is_allowed(item: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        configured(item)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("word", "parts"), [
+    ("examplebucket-1250000000", ("examplebucket-1250000000", "")),
+    ("examplebucket-1250000000:/", ("examplebucket-1250000000", "")),
+    ("examplebucket-1250000000:/a/b/", ("examplebucket-1250000000", "a/b/")),
+    ("examplebucket-1250000000:/a:b", ("examplebucket-1250000000", "a:b/")),
+    ("1250000000:examplebucket", ("examplebucket-1250000000", "")),
+    ("1250000000:examplebucket-1250000000", ("examplebucket-1250000000", "")),
+    ("1250000000:examplebucket:/a", ("examplebucket-1250000000", "a/")),
+    ("cosfs#examplebucket-1250000000:/a", ("examplebucket-1250000000", "a/")),
+    ("cos-1250000000", ("cos-1250000000", "")),
+])
+def test_forms_of_the_bucket(word: str, parts: Tuple[str, str]) -> None:
+    assert parse_bucket(word) == parts
+
+
+@pytest.mark.parametrize("word", ["", ":/a", "a/b", "a b", "1250000000:b:c", "b?x"])
+def test_what_is_no_bucket_is_refused(word: str) -> None:
+    with pytest.raises(UsageError, match="is no bucket; give BUCKET-APPID"):
+        parse_bucket(word)
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    ([], "a bucket and a mount point are needed, 0 words are given; see cosfs --help"),
+    (["b-1"], "a bucket and a mount point are needed, 1 words are given; see cosfs --help"),
+    (["b-1", "/mnt", "/more"], "a bucket and a mount point are needed, 3 words are given; see cosfs --help"),
+    (["b-1", "/mnt"], "no endpoint is given; add -o url=https://cos.REGION.myqcloud.com"),
+    (["B-1", "/mnt", "-ourl=h"], "bucket B-1 has capital letters; names of buckets are in small letters"),
+    (["b-1", "/mnt", "-z"], "option -z not recognized; see cosfs --help"),
+    (["b-1", "/mnt", "-u"], "the utility mode -u is not available yet"),
+])
+def test_wrong_words_are_explained(words: List[str], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        build(scan(words))
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("switches", "level", "foreground"), [
+    ([], logging.WARNING, False),
+    (["-d"], logging.INFO, False),
+    (["--debug", "--debug"], logging.INFO, False),
+    (["-d", "-d"], logging.DEBUG, True),
+    (["-dd"], logging.DEBUG, True),
+    (["-f"], logging.WARNING, True),
+])
+def test_switches(switches: List[str], level: int, foreground: bool) -> None:
+    config = build(scan([*switches, *WORDS]))
+    assert (config.log_level, config.foreground) == (level, foreground)
+    assert config.fuse_options.get("debug", False) is (level == logging.DEBUG)
+
+
+def test_single_threaded() -> None:
+    assert build(scan([*WORDS, "-s"])).threads is False
+
+
+def test_help_names_every_option_with_its_default_in_80_columns() -> None:
+    text = help_text()
+    assert max(map(len, text.splitlines())) <= mount.WIDTH
+    shown = [option for option in TABLE if option.state is not State.REFUSED]
+    missing = [option.name for option in shown if not re.search(rf"(?m)(^|[ ,]){re.escape(option.name)}\b", text)]
+    assert missing == []
+    assert "(default: 10)" in text
+    assert "use_cache=PATH          folder of the data cache; accepted, has no effect yet" in text
+
+
+def test_a_new_option_shows_in_parser_and_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = Option("brand_new", "How files look", "does something", targets=("filesystem.read_only",))
+    monkeypatch.setattr(options, "TABLE", (*TABLE, extra))
+    monkeypatch.setitem(options.BY_NAME, "brand_new", extra)
+    assert "brand_new               does something" in help_text()
+    assert configured("brand_new").filesystem.read_only
+
+
+def test_out_of_range_settings_are_refused_by_the_configuration() -> None:
+    with pytest.raises(ValueError, match="must not start with / and must end with /"):
+        FilesystemConfig(prefix="a")
+    with pytest.raises(ValueError, match="part_size_bytes"):
+        FilesystemConfig(part_size_bytes=1)
+    with pytest.raises(ValueError, match="attempts"):
+        ConnectionConfig("b", "http://h", attempts=0)
