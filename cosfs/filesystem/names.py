@@ -165,20 +165,18 @@ class NameOperations:
         if file is not None and file.detached:
             self._table.forget(path)
             return
-        if file is not None:
-            key = file.key
-            stored = file.stored
-            file.materialize()
-        else:
+        if file is None:
             entry = context.tree.lookup(path)
             if entry.is_directory:
                 raise IsADirectory(path)
-            key, stored = entry.key, True
-        if stored:
-            context.client.delete_object(key)
-        if file is not None:
-            self._table.forget(path)
-            file.detach(path)
+            context.client.delete_object(entry.key)
+        else:
+            with file.settled():
+                file.materialize()
+                if file.stored:
+                    context.client.delete_object(file.key)
+                self._table.forget(path)
+                file.detach(path)
         self.removed(path)
 
     def removed(self, path: str) -> None:
@@ -194,11 +192,12 @@ class NameOperations:
         file = self._table.get(path)
         if file is None:
             raise NoEntry(path)
-        file.materialize()
-        if file.stored:
-            context.deletes.schedule(file.key, path)
-        file.detach(hidden)
-        self._table.renamed(path, file)
+        with file.settled():
+            file.materialize()
+            if file.stored:
+                context.deletes.schedule(file.key, path)
+            file.detach(hidden)
+            self._table.renamed(path, file)
         self.removed(path)
 
     def keep_parent(self, path: str) -> None:

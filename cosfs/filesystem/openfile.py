@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Callable, Optional, Tuple
+from typing import Callable, Iterator, Optional, Tuple
 
 from cosfs.cos.interface import ObjectHeaders, ObjectInfo
 from cosfs.errors import FileTooLarge, ObjectNotFound, PreconditionFailed, StaleHandle
@@ -214,6 +215,12 @@ class OpenFile:
             self._attributes_dirty = True
 
     # Into the bucket
+
+    @contextmanager
+    def settled(self) -> Iterator[None]:
+        """While inside, no commit is under way and none begins; waits for one that is."""
+        with self._mutation:
+            yield
 
     def commit(self) -> None:
         """Store what is not stored; returns when the bucket has it. Nothing to do for clean files."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+from contextlib import nullcontext
 from typing import Dict, List, Optional
 
 from cosfs.cos.interface import ObjectInfo
@@ -19,6 +20,7 @@ from cosfs.errors import (
     IsADirectory,
     NoEntry,
     NotADirectory,
+    ObjectNotFound,
     StaleHandle,
     service_error,
 )
@@ -87,18 +89,20 @@ class RenameOperations:
 
     def _rename_file(self, old: str, new: str, source: Optional[Entry], *, replaces: bool) -> None:
         replaced = self._table.get(new)
-        if replaced is not None:
-            replaced.materialize()
         file = self._table.get(old)
-        if file is not None:
-            key = self._context.tree.keys.file_key(new)
-            old_key = file.move(new, key, replaces=replaces or self._context.deletes.is_pending(key))
-        else:
-            assert source is not None
-            old_key = self._copy_file(old, new, source)
-        if replaced is not None:
-            self._table.forget(new)
-            replaced.detach(new)
+        # A commit of the replaced file must not come after ours.
+        with replaced.settled() if replaced is not None else nullcontext():
+            if replaced is not None:
+                replaced.materialize()
+            if file is not None:
+                key = self._context.tree.keys.file_key(new)
+                old_key = file.move(new, key, replaces=replaces or self._context.deletes.is_pending(key))
+            else:
+                assert source is not None
+                old_key = self._copy_file(old, new, source)
+            if replaced is not None:
+                self._table.forget(new)
+                replaced.detach(new)
         if file is not None:
             self._table.renamed(old, file)
         if old_key is not None:
@@ -133,25 +137,27 @@ class RenameOperations:
         new_prefix = context.tree.keys.directory_key(new)
         open_files = self._table.inside(old)
         open_keys = {file.key: file for file in open_files if file.stored}
-        rows = list(context.tree.walk(old_prefix))
-        closed = {row.key: new_prefix + row.key[len(old_prefix):] for row in rows if row.key not in open_keys}
+        keys = {row.key for row in context.tree.walk(old_prefix)} | context.tree.own_keys(old)
+        closed = {key: new_prefix + key[len(old_prefix):] for key in keys if key not in open_keys}
         if not source.key.endswith("/"):
             closed[source.key] = new_prefix
-        if len(rows) > MAX_LIST_KEYS:
-            log.info("renaming %s to %s: %d objects", old, new, len(rows))
+        if len(keys) > MAX_LIST_KEYS:
+            log.info("renaming %s to %s: %d objects", old, new, len(keys))
         copied = self._copy_all(closed)
         try:
             for file in open_files:
                 self._move_open_file(file, old, new)
         except BaseException:
             log.warning("renaming %s stopped half-way; open files that had moved are below %s", old, new)
-            self._undo(copied)
+            self._undo([info.key for info in copied])
             raise
         try:
             self._delete_all(list(closed) + list(open_keys))
         finally:
             context.cache.forget_tree(old)
             context.cache.forget_tree(new)
+            infos = copied + [file.base for file in open_files if file.base is not None]
+            context.cache.changed_all(context.tree.entries(new, infos))
         local = context.tree.local_directory(old)
         if local is not None:
             context.tree.keep_locally(new, local)
@@ -164,20 +170,23 @@ class RenameOperations:
         file.move(path, self._context.tree.keys.file_key(path), replaces=False)
         self._table.renamed(old_path, file)
 
-    def _copy_all(self, targets: Dict[str, str]) -> List[str]:
-        """Copy objects to their new keys at once; returns these. If one fails, none is left."""
+    def _copy_all(self, targets: Dict[str, str]) -> List[ObjectInfo]:
+        """Copy objects to their new keys at once; returns the copies. If one fails, none is left."""
         context = self._context
 
-        def copy(key: str) -> str:
-            info = context.client.head_object(key)
-            context.copy(info, targets[key], context.headers_of(info))
-            return targets[key]
+        def copy(key: str) -> Optional[ObjectInfo]:
+            try:
+                info = context.client.head_object(key)
+            except ObjectNotFound:
+                return None  # removed; the listing lags behind
+            return context.copy(info, targets[key], context.headers_of(info))
 
         futures = [context.names_pool.submit(copy, key) for key in targets]
         try:
-            return wait_all(futures)
+            return [info for info in wait_all(futures) if info is not None]
         except BaseException:
-            self._undo([future.result() for future in futures if future.exception() is None])
+            done = [future.result() for future in futures if future.exception() is None]
+            self._undo([info.key for info in done if info is not None])
             raise
 
     def _undo(self, keys: List[str]) -> None:

@@ -19,7 +19,7 @@ from typing import Callable, Dict, Mapping, MutableMapping, Optional, Tuple, Uni
 from cachetools import LRUCache, TTLCache
 
 from cosfs.cos.interface import ListedObject, ObjectInfo
-from cosfs.namespace.paths import is_inside, split
+from cosfs.namespace.paths import is_inside, join, split
 
 OVERLAY_S = 10.0
 """Longer than the seconds by which listings were seen to lag; short enough that a foreign change shows."""
@@ -139,10 +139,31 @@ class MetadataCache:
             self._own[parent] = own
             self._update_listing_locked(parent, name, known)
 
+    def changed_all(self, entries: Mapping[str, Known]) -> None:
+        """``changed`` for many paths at once."""
+        by_parent: Dict[str, Dict[str, Tuple[float, Known]]] = {}
+        now = self._clock()
+        for path, known in entries.items():
+            parent, name = split(path)
+            by_parent.setdefault(parent, {})[name] = (now, known)
+        with self._lock:
+            for parent, names in by_parent.items():
+                self._own[parent] = {**self._own_locked(parent), **names}
+                for name, (_, known) in names.items():
+                    self._store_locked(join(parent, name), known)
+                    self._update_listing_locked(parent, name, known)
+
     def own_changes(self, path: str) -> Mapping[str, Known]:
         """What this mount changed in a directory a moment ago, by name."""
         with self._lock:
             return {name: known for name, (_, known) in self._own_locked(path).items()}
+
+    def own_changes_inside(self, directory: str) -> Dict[str, Known]:
+        """The same for everything below a directory, by path."""
+        with self._lock:
+            parents = [parent for parent in self._own if parent == directory or is_inside(parent, directory)]
+            return {join(parent, name): known for parent in parents
+                    for name, (_, known) in self._own_locked(parent).items()}
 
     def directory_changed(self, path: str, time_ns: int) -> None:
         """A name in a directory came, went or changed; the bucket has no place to store that time."""

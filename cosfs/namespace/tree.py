@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import Dict, Iterator, List, Optional
+from typing import Dict, Iterator, List, Optional, Sequence, Set
 
 from cosfs.cos.interface import ListedObject, ListPage, ObjectClient, ObjectInfo
 from cosfs.errors import NoEntry, NotADirectory, ObjectNotFound
@@ -26,7 +26,7 @@ from cosfs.namespace.caches import (
     entry_of_info,
     entry_of_row,
 )
-from cosfs.namespace.paths import KeySpace, component_to_name, split
+from cosfs.namespace.paths import KeySpace, component_to_name, join, split
 from cosfs.units import MAX_LIST_KEYS
 
 log = logging.getLogger(__name__)
@@ -120,6 +120,27 @@ class Tree:
             if row.key != prefix and (name is None or own.get(name) is not ABSENT):
                 return True
         return False
+
+    def own_keys(self, directory: str) -> Set[str]:
+        """The keys below a directory that this mount made a moment ago; a lagging listing may lack them."""
+        return {known.key for known in self.cache.own_changes_inside(directory).values()
+                if isinstance(known, Entry) and known.marker is not False}
+
+    def entries(self, directory: str, infos: Sequence[ObjectInfo]) -> Dict[str, Entry]:
+        """The paths of objects below a directory, and of the implicit directories between."""
+        prefix = self.keys.directory_key(directory)
+        entries: Dict[str, Entry] = {directory: Entry(prefix, is_directory=True)}
+        for info in infos:
+            names = [component_to_name(part) for part in info.key[len(prefix):].rstrip("/").split("/")]
+            path = directory
+            for name in names if info.key != prefix else ():
+                if name is None:
+                    break
+                path = join(path, name)
+                entries.setdefault(path, Entry(self.keys.directory_key(path), is_directory=True))
+            else:
+                entries[path] = entry_of_info(info, is_directory=is_directory_object(info))
+        return entries
 
     def local_directory(self, path: str) -> Optional[Attributes]:
         """Attributes of a directory that the server has no place for; None for all others."""
