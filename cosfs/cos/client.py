@@ -9,6 +9,7 @@ Threading: any thread may call; there is no state but the pool of connections.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
 
 from cosfs.cos import xml
@@ -29,20 +30,39 @@ from cosfs.cos.interface import (
 from cosfs.cos.multipart import FORBID_OVERWRITE, MultipartCalls, check_body, check_crc, stored_inside
 from cosfs.cos.requester import Request
 from cosfs.cos.transport import Answer
-from cosfs.errors import CosException, InvalidParameter, ObjectExists
+from cosfs.errors import CosException, InvalidParameter, ObjectExists, PreconditionFailed
 from cosfs.units import MAX_LIST_KEYS
 
 if TYPE_CHECKING:
     from cosfs.cos.interface import ObjectClient
 
 
+log = logging.getLogger(__name__)
+
+
 class BucketClient(MultipartCalls):
     """One bucket of a service that speaks COS, or S3 with ``signature="v4"``."""
 
+    _conditional_gets = True
+
     def get_object(self, key: str, buffer: memoryview, *, start: int = 0, if_match: Optional[str] = None,
                    on_progress: Optional[ProgressCallback] = None) -> ObjectInfo:
+        try:
+            return self._download(key, buffer, start, if_match, on_progress)
+        except PreconditionFailed:
+            # There are servers that refuse every If-Match (measured: nginx in front of files). What holds then is
+            # the ETag of each answer, which is compared in any case.
+            if if_match is None or not self._conditional_gets or self.head_object(key).etag != if_match:
+                raise
+            log.info("the server refuses If-Match on a version that is there; comparing ETags instead")
+            self._conditional_gets = False
+        return self._download(key, buffer, start, if_match, on_progress)
+
+    def _download(self, key: str, buffer: memoryview, start: int, if_match: Optional[str],
+                  on_progress: Optional[ProgressCallback]) -> ObjectInfo:
         retrying = self._config.retry.start()
-        download = Download(check_key(key), buffer, start, if_match, on_progress, retrying)
+        download = Download(check_key(key), buffer, start, if_match, on_progress, retrying,
+                            conditional=self._conditional_gets)
         return self._requester.call(download.request, download.receive, retrying)
 
     def put_object(self, key: str, body: Body, *, headers: ObjectHeaders,

@@ -23,7 +23,7 @@ class Download:
     """
 
     def __init__(self, key: str, buffer: memoryview, start: int, if_match: Optional[str],
-                 on_progress: Optional[ProgressCallback], retrying: Retrying) -> None:
+                 on_progress: Optional[ProgressCallback], retrying: Retrying, *, conditional: bool = True) -> None:
         if not len(buffer) or start < 0:
             raise InvalidParameter("a range has at least one byte and starts at 0 or later")
         self._key = key
@@ -31,6 +31,7 @@ class Download:
         self._start = start
         self._stop = start + len(self._buffer)
         self._etag = if_match
+        self._conditional = conditional
         self._on_progress = on_progress
         self._retrying = retrying
         self._received = 0
@@ -38,7 +39,7 @@ class Download:
     def request(self) -> Request:
         """The request for what is still missing."""
         headers = [("Range", f"bytes={self._start + self._received}-{self._stop - 1}")]
-        if self._etag is not None:
+        if self._etag is not None and self._conditional:
             headers.append(("If-Match", f'"{self._etag}"'))
         return Request("Get Object", "GET", self._key, headers=headers)
 
@@ -86,6 +87,8 @@ class Download:
     def _pin_version(self, headers: Headers) -> None:
         """Hold every answer to the first one's ETag: some servers ignore If-Match."""
         etag = strip_quotes(headers.get("ETag", ""))
+        if not etag and not self._conditional:
+            raise IntegrityError(f"{self._key!r} came without an ETag from a server that takes no If-Match")
         if self._etag is None:
             self._etag = etag or None
         elif etag and etag != self._etag:

@@ -501,6 +501,33 @@ def test_v4_head_404_without_request_id_is_absence():
         v4_client(server).head_object("key")
 
 
+def test_head_404_of_a_service_that_gives_no_ids_is_absence():
+    with RawServer(answer(200, b"", x_cos_request_id=None), answer(404, x_cos_request_id=None)) as server:
+        client = make_client(server.url)
+        client.head_bucket()
+        with pytest.raises(ObjectNotFound):
+            client.head_object("key")
+
+
+def test_server_that_refuses_every_if_match_is_held_to_its_etags():
+    with RawServer(Reply(gateway(412)), head_answer(etag="v1"), range_answer(0, 4, "v1"),
+                   range_answer(4, 8, "v2")) as server:
+        client = make_client(server.url)
+        buffer = memoryview(bytearray(4))
+        client.get_object("key", buffer, if_match="v1")
+        assert bytes(buffer) == BODY[:4]
+        with pytest.raises(PreconditionFailed):
+            client.get_object("key", buffer, start=4, if_match="v1")
+        assert [("if-match" in request.headers) for request in server.requests] == [True, False, False, False]
+
+
+def test_412_of_another_version_is_passed_on():
+    with RawServer(error(412, "PreconditionFailed"), head_answer(etag="v2")) as server:
+        with pytest.raises(PreconditionFailed):
+            make_client(server.url).get_object("key", memoryview(bytearray(4)), if_match="v1")
+        assert len(server.requests) == 2
+
+
 def test_v4_copy_result_without_etag_is_completed_by_head():
     with RawServer(answer(200, b"<CopyObjectResult/>"), head_answer()) as server:
         assert v4_client(server).copy_object("a", "b").etag == "abc"
