@@ -76,6 +76,7 @@ class MetadataCache:
             10 * max_entries, listing_ttl_s, timer=clock, getsizeof=lambda names: 1 + len(names))
         self._own: MutableMapping[str, Dict[str, Tuple[float, Known]]] = TTLCache(
             max_entries, OVERLAY_S, timer=clock)
+        self._misses: MutableMapping[str, int] = TTLCache(max_entries, listing_ttl_s, timer=clock)
         self._directory_times: MutableMapping[str, int] = LRUCache(max_entries)
         self._kernel_pages: MutableMapping[str, str] = LRUCache(max_entries)
 
@@ -93,7 +94,10 @@ class MetadataCache:
             if entry is not None:
                 return entry
             own = self._own_locked(parent).get(name)
-            return own[1] if own is not None else self._absent.get(path)
+            # A file is asked for by HEAD, which does not lag: it may have been changed elsewhere since.
+            if own is not None and (not isinstance(own[1], Entry) or own[1].is_directory):
+                return own[1]
+            return self._absent.get(path)
 
     def listing(self, path: str) -> Optional[Listing]:
         """The complete children of a directory, by name; None when they have to be listed."""
@@ -112,9 +116,13 @@ class MetadataCache:
             self._update_listing_locked(parent, name, known)
             return known
 
-    def insert_listing(self, path: str, names: Mapping[str, Entry]) -> Listing:
-        """Store a complete listing; returns it with own recent changes laid over it."""
+    def insert_listing(self, path: str, names: Mapping[str, Entry], *, asked_at: Optional[float] = None) -> Listing:
+        """Store a complete listing, begun at ``asked_at``; returns it with own recent changes laid over it.
+
+        One that took so long that own changes during it may be forgotten is not kept.
+        """
         merged = dict(names)
+        fresh = asked_at is None or self._clock() - asked_at < OVERLAY_S / 2
         with self._lock:
             for name, (_, known) in self._own_locked(path).items():
                 if known is ABSENT:
@@ -123,7 +131,7 @@ class MetadataCache:
                     merged[name] = known
             for name, entry in merged.items():
                 self._keep_info_locked(path, name, merged, entry)
-            if 1 + len(merged) <= self._listings.maxsize:
+            if fresh and 1 + len(merged) <= self._listings.maxsize:
                 self._listings[path] = merged
             return dict(merged)
 
@@ -152,6 +160,13 @@ class MetadataCache:
                 for name, (_, known) in names.items():
                     self._store_locked(join(parent, name), known)
                     self._update_listing_locked(parent, name, known)
+
+    def count_miss(self, directory: str) -> int:
+        """Count a lookup in a directory that had to be asked; returns how many there were within a listing's TTL."""
+        with self._lock:
+            count = self._misses.get(directory, 0) + 1
+            self._misses[directory] = count
+            return count
 
     def own_changes(self, path: str) -> Mapping[str, Known]:
         """What this mount changed in a directory a moment ago, by name."""
@@ -187,6 +202,11 @@ class MetadataCache:
             self._kernel_pages[path] = etag
             return same
 
+    def kernel_pages_unknown(self, path: str) -> None:
+        """The kernel may hold pages that are of no version in the bucket."""
+        with self._lock:
+            self._kernel_pages.pop(path, None)
+
     def kernel_pages_moved(self, path: str, old_etag: str, etag: str) -> None:
         """The same bytes have become version ``etag``."""
         with self._lock:
@@ -208,7 +228,7 @@ class MetadataCache:
         with self._lock:
             caches: Tuple[MutableMapping[str, object], ...] = (
                 self._entries, self._absent, self._listings, self._own,
-                self._directory_times)  # type: ignore[assignment]
+                self._directory_times, self._kernel_pages)  # type: ignore[assignment]
             for cache in caches:
                 for known in [known for known in cache if known == path or is_inside(known, path)]:
                     cache.pop(known, None)

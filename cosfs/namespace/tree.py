@@ -10,13 +10,14 @@ Threading: any thread; no lock is held over a request.
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import replace
-from typing import Dict, Iterator, List, Optional, Sequence, Set
+from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Set
 
 from cosfs.cos.interface import ListedObject, ListPage, ObjectClient, ObjectInfo
 from cosfs.errors import NoEntry, NotADirectory, ObjectNotFound
 from cosfs.executor import WorkerPool
-from cosfs.namespace.attributes import OLD_FOLDER_SUFFIX, Attributes, is_directory_object
+from cosfs.namespace.attributes import Attributes, is_directory_object
 from cosfs.namespace.caches import (
     ABSENT,
     Entry,
@@ -27,9 +28,13 @@ from cosfs.namespace.caches import (
     entry_of_row,
 )
 from cosfs.namespace.paths import KeySpace, component_to_name, join, split
+from cosfs.namespace.walk import WalkDetector, add_object, marker_before, read_flat_page
 from cosfs.units import MAX_LIST_KEYS
 
 log = logging.getLogger(__name__)
+
+_LIST_AT_MISS = 2
+"""One lookup in a directory says little; the second one is worth a listing, which answers all that follow."""
 
 
 class Tree:
@@ -38,6 +43,8 @@ class Tree:
         self.cache = cache
         self._client = client
         self._pool = pool
+        self._walk = WalkDetector()
+        self._walk_lock = threading.Lock()
         self._local: Dict[str, Attributes] = {}
 
     def lookup(self, path: str) -> Entry:
@@ -53,6 +60,10 @@ class Tree:
             return self.root()
         key = self.keys.file_key(path)
         known = self.cache.lookup(path)
+        parent = split(path)[0]
+        if known is None and self.cache.count_miss(parent) == _LIST_AT_MISS:
+            self._list_if_small(parent)
+            known = self.cache.lookup(path)
         if known is None:
             asked_at = self.cache.now()
             known = self.cache.insert(path, self._ask(key), asked_at=asked_at)
@@ -100,7 +111,11 @@ class Tree:
             raise NotADirectory(path)
         names = self.cache.listing(path)
         if names is None:
-            names = self.cache.insert_listing(path, self._list(self.keys.directory_key(path)))
+            names = self._list_in_walk(path)
+        if names is None:
+            prefix = self.keys.directory_key(path)
+            asked_at = self.cache.now()
+            names = self.cache.insert_listing(path, self._names_of(prefix, self._pages(prefix)), asked_at=asked_at)
         local = {name: Entry(self.keys.directory_key(local), is_directory=True, marker=False)
                  for local in list(self._local) for parent, name in (split(local),)
                  if parent == path and name not in names}
@@ -160,6 +175,13 @@ class Tree:
             yield from page.objects
             marker, page_size = page.next_marker, MAX_LIST_KEYS
 
+    def _list_if_small(self, path: str) -> None:
+        """List a directory whose names are being looked up, unless that takes more than one request."""
+        prefix = self.keys.directory_key(path)
+        page = self._client.list_objects(prefix, delimiter="/")
+        if page.next_marker is None:
+            self.cache.insert_listing(path, self._names_of(prefix, [page]))
+
     def _ask(self, key: str) -> Known:
         """HEAD of the key and LIST of what lies below it, at once."""
         below = self._pool.submit(self._first_below, key + "/")
@@ -182,17 +204,41 @@ class Tree:
         page = self._client.list_objects(prefix, max_keys=1)
         return page.objects[0] if page.objects else None
 
-    def _list(self, prefix: str) -> Dict[str, Entry]:
-        names: Dict[str, Entry] = {}
-        hidden: List[str] = []
+    def _list_in_walk(self, path: str) -> Optional[Listing]:
+        """The listing of a directory in a walk, from one page that tells those that follow as well, if it can."""
+        with self._walk_lock:
+            top = self._walk.listed(path)
+        if top is None:
+            return None
+        top_prefix, marker = self.keys.directory_key(top), marker_before(self.keys.directory_key(path))
+        page = self._client.list_objects(top_prefix, marker=marker)
+        truncated = page.next_marker is not None
+        flat = read_flat_page(page.objects, top, top_prefix, marker, truncated=truncated)
+        _log_hidden(top_prefix, flat.hidden)
+        if truncated and path not in flat.listings:
+            with self._walk_lock:
+                self._walk.was_too_large()
+        found: Optional[Listing] = None
+        for directory, names in flat.listings.items():
+            if directory == path or self.cache.listing(directory) is None:
+                listing = self.cache.insert_listing(directory, names)
+                found = listing if directory == path else found
+        return found
+
+    def _pages(self, prefix: str) -> Iterator[ListPage]:
         marker: Optional[str] = ""
         while marker is not None:
             page = self._client.list_objects(prefix, delimiter="/", marker=marker)
-            self._add_page(prefix, page, names, hidden)
+            yield page
             marker = page.next_marker
-        if hidden:
-            log.warning("%d keys below %r have no name that a path can hold, the first is %r",
-                        len(hidden), prefix, hidden[0])
+
+    def _names_of(self, prefix: str, pages: Iterable[ListPage]) -> Dict[str, Entry]:
+        """The children that a complete listing shows; keys that no path can name are logged."""
+        names: Dict[str, Entry] = {}
+        hidden: List[str] = []
+        for page in pages:
+            self._add_page(prefix, page, names, hidden)
+        _log_hidden(prefix, hidden)
         return names
 
     @staticmethod
@@ -206,14 +252,11 @@ class Tree:
         for row in page.objects:
             if row.key == prefix:
                 continue
-            component = row.key[len(prefix):]
-            old_folder = component.endswith(OLD_FOLDER_SUFFIX) and row.size_bytes == 0
-            name = component_to_name(component[:-len(OLD_FOLDER_SUFFIX)] if old_folder else component)
-            if name is None:
+            if not add_object(names, row, row.key[len(prefix):]):
                 hidden.append(row.key)
-            elif old_folder:
-                # It wins over a bare prefix: whoever removes the directory must remove this object.
-                if name not in names or names[name].is_directory:
-                    names[name] = entry_of_row(row, is_directory=True)
-            else:
-                names[name] = entry_of_row(row)
+
+
+def _log_hidden(prefix: str, hidden: Sequence[str]) -> None:
+    if hidden:
+        log.warning("%d keys below %r have no name that a path can hold, the first is %r",
+                    len(hidden), prefix, hidden[0])
