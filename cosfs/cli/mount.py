@@ -15,6 +15,7 @@ import sys
 import textwrap
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from urllib.parse import urlsplit
 
 from cosfs.cli import options
 from cosfs.cli.options import Option, State
@@ -36,6 +37,14 @@ SWITCHES = (
     ("--version", "the version"),
 )
 FORBIDDEN_IN_BUCKET = "/:\\;!@#$%^&*?|+= \t\n"
+COS_DOMAINS = (".myqcloud.com", ".tencentcos.cn")
+_UNMOUNT = "unmount with: fusermount -u MOUNTPOINT"
+NO_COMMANDS = {
+    "mount": "leave the word out: cosfs BUCKET-APPID MOUNTPOINT -o url=URL",
+    "umount": _UNMOUNT, "unmount": _UNMOUNT,
+    "help": "see cosfs --help", "version": "see cosfs --version", "server": "start the server with: cosfs serve DIR",
+}
+"""Words that one may try first, and what to do instead."""
 
 
 class UsageError(CosfsError):
@@ -91,7 +100,8 @@ def scan(argv: Sequence[str]) -> CommandLine:
     try:
         switches, line.words = getopt.gnu_getopt(list(argv), "hfsdnvuo:", ["help", "version", "debug"])
     except getopt.GetoptError as exc:
-        raise UsageError(f"{exc.msg}; see cosfs --help") from None
+        advice = f"write -o {exc.opt}" if len(exc.opt) > 1 and options.find(exc.opt) else "see cosfs --help"
+        raise UsageError(f"{exc.msg}; {advice}") from None
     for switch, text in switches:
         if switch == "-o":
             for item in re.split(r"(?<!\\),", text):
@@ -133,23 +143,22 @@ def parse_bucket(word: str) -> Tuple[str, str]:
     if word.startswith("cosfs#"):
         word = word[len("cosfs#"):]
     bucket, *rest = word.split(":", 2)
-    if rest and not rest[0].startswith("/"):
+    if rest and bucket.isdigit() and not rest[0].startswith("/"):
         appid, bucket = bucket, rest.pop(0)
         bucket = bucket if bucket.endswith("-" + appid) else f"{bucket}-{appid}"
     prefix = ":".join(rest)
-    if not bucket or any(char in FORBIDDEN_IN_BUCKET for char in bucket) or (prefix and not prefix.startswith("/")):
-        raise UsageError(f"{word!r} is no bucket; give BUCKET-APPID or BUCKET-APPID:/PREFIX")
+    malformed = not bucket or any(char in FORBIDDEN_IN_BUCKET for char in bucket) or "://" in word
+    if malformed or (prefix and not prefix.startswith("/")):
+        raise UsageError(f"{word!r} is no bucket; the first word is BUCKET-APPID or BUCKET-APPID:/PREFIX")
     prefix = prefix.strip("/")
     return bucket, prefix + "/" if prefix else ""
 
 
 def build(line: CommandLine) -> MountConfig:
     """The configuration that the command line asks for. Raises: UsageError."""
-    if len(line.words) != 2:
-        raise UsageError(f"a bucket and a mount point are needed, {len(line.words)} words are given; "
-                         "see cosfs --help")
-    bucket, prefix = parse_bucket(line.words[0])
     connection = line.settings["connection"]
+    _check_words(line.words, with_url="url" in connection)
+    bucket, prefix = parse_bucket(line.words[0])
     _check_endpoint(bucket, connection)
     try:
         return MountConfig(
@@ -165,12 +174,27 @@ def build(line: CommandLine) -> MountConfig:
         raise UsageError(f"{exc}; see cosfs --help") from None
 
 
+def _check_words(words: Sequence[str], *, with_url: bool) -> None:
+    if words and words[0] in NO_COMMANDS and not (len(words) == 2 and with_url):  # else a bucket of that name
+        raise UsageError(f"there is no command {words[0]}; {NO_COMMANDS[words[0]]}")
+    if len(words) == 2:
+        return
+    for word in words:
+        if options.find(word.partition("=")[0]):
+            raise UsageError(f"{word} stands alone; options follow -o, joined by commas without blanks: "
+                             "-o url=URL,allow_other")
+    given = f"given is: {' '.join(words)}" if words else "none is given"
+    raise UsageError(f"two words are needed, BUCKET-APPID and MOUNTPOINT, {given}; see cosfs --help")
+
+
 def _check_endpoint(bucket: str, connection: Mapping[str, Any]) -> None:
     url = connection.get("url")
     if url is None:
         raise UsageError("no endpoint is given; add -o url=https://cos.REGION.myqcloud.com")
     if url.split("://")[1].startswith(bucket + "."):
         raise UsageError(f"the endpoint {url} must not name the bucket; leave {bucket}. out of url=")
+    if urlsplit(url).netloc.endswith(COS_DOMAINS) and not re.search(r"-\d+$", bucket):
+        raise UsageError(f"bucket {bucket} has no APPID; give the full name, such as {bucket}-1250000000")
     if bucket != bucket.lower() and not (connection.get("aws_v4") or connection.get("path_style")):
         raise UsageError(f"bucket {bucket} has capital letters; names of buckets are in small letters")
 

@@ -182,6 +182,7 @@ INERT = _words(
 
 REFUSED = _words("Refused", "accessKeyId= secretAccessKey=", State.REFUSED,
                  text="a key on the command line can be read by every user of this machine: put it into a passwd_file")
+REFUSED += _words("Refused", "region=", State.REFUSED, text="name the region in url=https://cos.REGION.myqcloud.com")
 
 TABLE: Tuple[Option, ...] = (*ENDPOINT, *ATTRIBUTES, *MOUNTING, *TRANSFER, *CACHES, *LOGGING, *KERNEL, *DROPPED,
                              *INERT, *REFUSED)
@@ -198,4 +199,4 @@ def find(name: str) -> Optional[Option]:
 def nearest(name: str) -> Optional[str]:
     """The known name that an unknown one was probably meant to be."""
     known = [known for known, option in BY_NAME.items() if option.state is not State.REFUSED]
-    return next(iter(difflib.get_close_matches(name, known, 1, cutoff=0.6)), None)
+    return next(iter(difflib.get_close_matches(name.lower(), known, 1, cutoff=0.6)), None)

@@ -10,15 +10,12 @@ import sys
 from pathlib import Path
 from typing import Dict, Optional, Sequence
 
-try:
-    from cosfs.server.access_log import AccessLog
-    from cosfs.server.app import Application
-    from cosfs.server.call import Settings
-    from cosfs.server.errors import ApiError
-    from cosfs.server.faults import FAULT_HELP, FaultPlan
-    from cosfs.server.store import Store
-except ModuleNotFoundError as missing:
-    sys.exit(f"cosfs serve: the package {missing.name} is missing: pip install 'cosfs-fuse[server]'")
+from cosfs.server.access_log import AccessLog
+from cosfs.server.app import Application
+from cosfs.server.call import Settings
+from cosfs.server.errors import ApiError
+from cosfs.server.faults import FAULT_HELP, FaultPlan
+from cosfs.server.store import Store
 
 _MEGABYTE = 1_000_000
 
@@ -91,14 +88,14 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 def _open_store(options: argparse.Namespace) -> Store:
     root = Path(options.directory)
-    if not root.is_dir():
-        raise _UsageError(f"{root} is not a directory: make it first")
+    if not os.path.isdir(root):  # Path.is_dir fails below a folder that is closed to us
+        raise _UsageError(f"{root} is not a directory that you can reach: make it first")
     try:
         store = Store(root)
     except BlockingIOError:
-        raise _UsageError(f"{root} is in use by another cosfs serve") from None
+        raise _UsageError(f"{root} is in use by another cosfs serve: end that one or give another directory") from None
     except OSError as exc:
-        raise _UsageError(f"{root}: {exc.strerror}") from None
+        raise _UsageError(f"{root}: {exc.strerror}; give a directory that you can write to") from None
     for name in options.bucket:
         if store.find_bucket(name) is None:
             try:
@@ -112,7 +109,7 @@ def _open_access_log(name: Optional[str]) -> AccessLog:
     try:
         return AccessLog(Path(name) if name else None)
     except OSError as exc:
-        raise _UsageError(f"--access-log {name}: {exc.strerror}") from None
+        raise _UsageError(f"--access-log {name}: {exc.strerror}; give another file") from None
 
 
 async def _serve(options: argparse.Namespace) -> None:
@@ -120,7 +117,7 @@ async def _serve(options: argparse.Namespace) -> None:
     try:
         faults = FaultPlan(options.fault)
     except ValueError as exc:
-        raise _UsageError(str(exc)) from None
+        raise _UsageError(f"{exc} (see: cosfs serve --help)") from None
     store = _open_store(options)
     access_log = _open_access_log(options.access_log)
     application = Application(store, settings, keys, options.token, access_log, faults)
@@ -131,8 +128,10 @@ async def _serve(options: argparse.Namespace) -> None:
         listener, port = await application.listen(options.host, options.port)
     except (OSError, OverflowError) as exc:
         # asyncio puts a sentence of its own in place of the system's
-        reason = os.strerror(exc.errno) if isinstance(exc, OSError) and exc.errno and exc.errno > 0 else exc
-        raise _UsageError(f"cannot listen on {options.host}:{options.port}: {reason}") from None
+        code = getattr(exc, "errno", None) or 0  # a resolver's error has a negative one
+        reason = os.strerror(code) if code > 0 else getattr(exc, "strerror", None) or exc
+        raise _UsageError(f"cannot listen on {options.host}:{options.port}: {reason}; give another --host or --port, "
+                          "or 0 for a free port") from None
     host = f"[{options.host}]" if ":" in options.host else options.host
     print(f"listening on http://{host}:{port}", flush=True)
     await stop.wait()

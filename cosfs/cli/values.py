@@ -90,6 +90,7 @@ def _identity(lookup: Callable[[str], int]) -> Callable[[str], int]:
 
 def _url(text: str) -> str:
     """Scheme, host and port; a bare host gets https, a trailing slash goes."""
+    text = text.strip()
     whole_url = (text if "://" in text else "https://" + text).rstrip("/")
     parts = urlsplit(whole_url)
     valid = parts.scheme in ("http", "https") and parts.hostname and not (

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 SYSTEM_PASSWD_FILE = Path("/etc/passwd-cosfs")
 USER_PASSWD_NAME = ".passwd-cosfs"
+_QUOTES = ("'", '"')
 
 
 class CredentialsProvider(Protocol):
@@ -100,11 +101,19 @@ class FileCredentials:
     def _read(self) -> Tuple[_FileState, Credentials]:
         try:
             state = _state(self._path)
-            text = self._path.read_text("utf-8")
+            text = self._path.read_text("utf-8-sig")
         except (OSError, UnicodeDecodeError) as exc:
-            reason = exc.strerror if isinstance(exc, OSError) else "not UTF-8"
-            raise CredentialsError(f"{self._path}: {reason}") from None
+            raise _unreadable(self._path, exc) from None
         return state, parse_passwd(text, self._bucket, str(self._path))
+
+
+def _unreadable(path: Path, exc: Exception) -> CredentialsError:
+    if isinstance(exc, FileNotFoundError):
+        return CredentialsError(f"passwd file {path} does not exist; write SecretId:SecretKey into it and set its mode "
+                                "to 600")
+    reason = exc.strerror if isinstance(exc, OSError) else "not UTF-8"
+    return CredentialsError(f"passwd file {path} cannot be read ({reason}); it must be a text file of the user who "
+                            "mounts")
 
 
 def _state(path: Path) -> _FileState:
@@ -117,9 +126,9 @@ def check_permissions(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except OSError as exc:
-        raise CredentialsError(f"{path}: {exc.strerror}") from None
+        raise _unreadable(path, exc) from None
     if not stat.S_ISREG(mode):
-        raise CredentialsError(f"{path}: not a regular file")
+        raise CredentialsError(f"{path}: not a regular file; name the file that holds SecretId:SecretKey")
     allowed, command = (0o640, "chmod 640") if path == SYSTEM_PASSWD_FILE else (0o600, "chmod 600")
     if stat.S_IMODE(mode) & 0o177 & ~allowed:
         raise CredentialsError(f"{path}: its mode {stat.S_IMODE(mode):04o} lets others at the keys: {command} {path}")
@@ -150,7 +159,10 @@ def _credentials_of_lines(lines: Sequence[Tuple[int, str]], bucket: str, name: s
     found: Dict[str, Credentials] = {}
     for number, line in lines:
         fields = line.split(":")
-        if len(fields) not in (2, 3) or not all(fields) or any(blank in line for blank in " \t"):
+        if any(blank in line for blank in " \t") or any(text[:1] in _QUOTES or text[-1:] in _QUOTES for text in fields):
+            raise CredentialsError(f"{name}, line {number}: a blank or a quotation mark; take it out, and write "
+                                   "[BUCKET:]SecretId:SecretKey alone")
+        if len(fields) not in (2, 3) or not all(fields):
             raise CredentialsError(f"{name}, line {number}: not of the form [BUCKET:]SecretId:SecretKey")
         owner = fields[0] if len(fields) == 3 else ""
         if not owner and owner in found:
@@ -159,7 +171,8 @@ def _credentials_of_lines(lines: Sequence[Tuple[int, str]], bucket: str, name: s
     for owner in (bucket, bucket.rpartition("-")[0], ""):
         if owner in found:
             return found[owner]
-    raise CredentialsError(f"{name}: no line for bucket {bucket}")
+    raise CredentialsError(f"{name}: no line for bucket {bucket}; write SecretId:SecretKey or "
+                           f"{bucket}:SecretId:SecretKey into it")
 
 
 class _Names(NamedTuple):
@@ -226,7 +239,7 @@ def _named_file(path: Optional[str], bucket: str) -> Optional[CredentialsProvide
 
 
 def _existing_file(path: Path, bucket: str) -> Optional[CredentialsProvider]:
-    return FileCredentials(path, bucket) if path.exists() else None
+    return FileCredentials(path, bucket) if os.path.exists(path) else None  # Path.exists fails in a closed folder
 
 
 def _environment(environ: Mapping[str, str], names: _Names) -> Optional[CredentialsProvider]:

@@ -77,8 +77,8 @@ def object_request_headers(headers: ObjectHeaders) -> HeaderList:
 def object_info(key: str, headers: Headers, *, size_bytes: Optional[int], is_get: bool) -> ObjectInfo:
     """An object as the headers of a HEAD or GET answer describe it.
 
-    On GET the service may force a Content-Disposition that is not stored, so there it is left out ("Notice
-    on the default domain names", product/436/96243).
+    On GET the service may force a Content-Disposition that is not stored, so one that is there is left out and
+    the description incomplete ("Notice on the default domain names", product/436/96243).
     """
     etag, modified = strip_quotes(headers.get("ETag", "")), parse_http_date(headers.get("Last-Modified", ""))
     if not etag or modified is None or size_bytes is None:
@@ -100,7 +100,8 @@ def object_info(key: str, headers: Headers, *, size_bytes: Optional[int], is_get
         storage_class=storage_class or "STANDARD",
         crc64=headers.integer("x-cos-hash-crc64ecma"),
         version_id=headers.get("x-cos-version-id"),
-        restore=headers.get("x-cos-restore"))
+        restore=headers.get("x-cos-restore"),
+        complete=not (is_get and headers.get("Content-Disposition")))
 
 
 def stored_object(headers: Headers) -> StoredObject:

@@ -39,7 +39,8 @@ class ObjectInfo:
     """An object's version as HEAD or GET describes it.
 
     ``crc64``: CRC-64/XZ of the whole object, None when the service gave none. ``storage_class``: STANDARD
-    when the service names none. ``headers``: everything needed to write the object again unchanged.
+    when the service names none. ``headers``: everything needed to write the object again unchanged, if
+    ``complete``: a GET may show a Content-Disposition that is not stored, so after one only HEAD tells.
     """
 
     key: str
@@ -51,6 +52,7 @@ class ObjectInfo:
     crc64: Optional[int] = None
     version_id: Optional[str] = None
     restore: Optional[str] = None
+    complete: bool = True
 
 
 @dataclass(frozen=True)

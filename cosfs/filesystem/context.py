@@ -14,7 +14,7 @@ from typing import Callable, Optional
 
 from cosfs.config import FilesystemConfig
 from cosfs.cos.interface import ObjectClient, ObjectHeaders, ObjectInfo, StoredObject
-from cosfs.errors import ObjectNotFound, PreconditionFailed, ReadOnlyFilesystem, StaleHandle
+from cosfs.errors import CosException, ObjectNotFound, PreconditionFailed, ReadOnlyFilesystem, StaleHandle
 from cosfs.executor import WorkerPool
 from cosfs.filesystem.deletes import DeleteQueue
 from cosfs.filesystem.types import Attr, Caller
@@ -93,12 +93,17 @@ class Context:
                              standard={"Content-Type": guess_content_type(path, attributes.mode)},
                              storage_class=self.config.storage_class)
 
-    @staticmethod
-    def headers_of(info: ObjectInfo) -> ObjectHeaders:
-        """The headers that keep an object as it is when it is written again.
+    def headers_of(self, info: ObjectInfo) -> ObjectHeaders:
+        """The headers that keep an object as it is when it is written again; asked for if not all are known.
 
         The storage class is named, because a copy or a new PUT falls back to STANDARD ("Put Object - Copy").
+        Whether the object is another one meanwhile is for copies to find out; a new PUT does not care.
         """
+        if not info.complete:
+            try:
+                info = self.client.head_object(info.key)
+            except ObjectNotFound:
+                log.debug("%s is gone; its last known headers are kept", info.key)
         kept = None if info.storage_class == "STANDARD" else info.storage_class
         return replace(info.headers, storage_class=kept)
 
@@ -118,8 +123,20 @@ class Context:
                 try:
                     stored = self.client.copy_object(info.key, key, headers=headers, if_match=info.etag)
                 except (ObjectNotFound, PreconditionFailed) as exc:
-                    raise StaleHandle(f"{info.key} has changed or is gone") from exc
+                    done = self._copied_before(info, headers) if info.key == key else None
+                    if done is None:
+                        raise StaleHandle(f"{info.key} has changed or is gone") from exc
+                    return done
         return self.stored_info(key, headers, stored, info.size_bytes)
+
+    def _copied_before(self, info: ObjectInfo, headers: ObjectHeaders) -> Optional[ObjectInfo]:
+        """The object, when an earlier sending of its copy onto itself, whose answer was lost, has made it."""
+        try:
+            found = self.client.head_object(info.key)
+        except CosException:
+            return None
+        same = found.crc64 is not None and (found.crc64, found.size_bytes) == (info.crc64, info.size_bytes)
+        return found if same and found.headers.metadata == headers.metadata else None
 
     def stored_info(self, key: str, headers: ObjectHeaders, stored: StoredObject, size_bytes: int) -> ObjectInfo:
         """What HEAD would tell of an object that was stored just now."""

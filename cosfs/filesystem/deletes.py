@@ -64,6 +64,24 @@ class DeleteQueue:
                 self.schedule(key, path)
             raise
 
+    @contextmanager
+    def replacing(self, key: str) -> Iterator[bool]:
+        """While a file is renamed to ``key``: True if an object that was removed a moment ago is, or was, there.
+
+        libfuse hides an open target before it asks for the rename. So the pending delete is dropped, and when the
+        rename fails the object stays and ``on_failure`` brings its name back.
+        """
+        with self._changed:
+            sending = key in self._sending
+            self._changed.wait_for(lambda: key not in self._sending)
+            path = self._waiting.pop(key, None)
+        try:
+            yield sending or path is not None
+        except BaseException:
+            if path is not None:
+                self._on_failure(path)
+            raise
+
     def settle(self) -> None:
         """Send what waits; blocks until nothing is pending. Failures are logged, not raised."""
         with self._changed:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import stat
+from contextlib import nullcontext
+from functools import partial
 from typing import Optional, Tuple
 
 from cosfs.cos.interface import ObjectInfo
@@ -19,6 +21,7 @@ from cosfs.filesystem.openfile import OpenFile
 from cosfs.filesystem.table import Handle, OpenFileTable
 from cosfs.filesystem.types import Caller, OpenResult
 from cosfs.namespace.attributes import decode
+from cosfs.namespace.caches import Entry
 
 log = logging.getLogger(__name__)
 
@@ -41,17 +44,24 @@ class FileOperations:
 
     def _open_stored(self, path: str, flags: int) -> Tuple[Handle, bool]:
         context = self._context
-        info = self._file_info(path)
-        attributes = decode(info, context.defaults)
-
-        def same_version(file: OpenFile) -> bool:
-            return file.dirty or file.version() == (info.key, info.etag)
-
-        handle = self._table.open(path, flags, same_version,
-                                  lambda: OpenFile(context, path, info.key, attributes, info))
-        keep = context.cache.kernel_pages_are(path, info.etag)
+        while True:
+            current = self._table.get(path)
+            # While a commit is under way, the cache and the open file may name different versions.
+            with nullcontext() if current is None else current.settled():
+                info = self._file_info(path)
+                handle = self._table.open(path, flags, partial(_is_current, info, current),
+                                          partial(self._stored_file, path, info))
+            base = handle.file.base or info
+            known = context.cache.lookup(path)
+            if handle.file.dirty or not isinstance(known, Entry) or known.etag in ("", base.etag):
+                break
+            self.release(handle.fh)  # another thread stored a new version since we asked
+        keep = context.cache.kernel_pages_are(path, base.etag)
         handle.file.keep_cache = keep
         return handle, keep
+
+    def _stored_file(self, path: str, info: ObjectInfo) -> OpenFile:
+        return OpenFile(self._context, path, info.key, decode(info, self._context.defaults), info)
 
     def _file_info(self, path: str) -> ObjectInfo:
         entry = self._context.tree.lookup(path)
@@ -99,12 +109,14 @@ class FileOperations:
             return
         file = self._table.get(path)
         if file is None:
-            fh = self.open(path, os.O_WRONLY).fh
+            opened = self.open(path, os.O_WRONLY)
             try:
-                self._table.handle(fh).file.truncate(length)
-                self.flush(fh)
+                self._table.handle(opened.fh).file.truncate(length)
+                self.flush(opened.fh)
             finally:
-                self.release(fh)
+                self.release(opened.fh)
+                if not opened.keep_cache:  # the kernel was not told of this open
+                    self._context.cache.kernel_pages_unknown(path)
             return
         file.truncate(length)
         if not self._table.has_writer(file):
@@ -131,3 +143,8 @@ class FileOperations:
                       file.path, file.size_bytes, exc)
         if self._table.drop(file):
             file.close()
+
+
+def _is_current(info: ObjectInfo, seen: Optional[OpenFile], file: OpenFile) -> bool:
+    """Whether to join a file; one that was opened since ``info`` was asked for may be newer than that."""
+    return file.dirty or file is not seen or file.version() == (info.key, info.etag)

@@ -128,11 +128,15 @@ class NameOperations:
             headers = context.headers(path, attributes, entry.info)
         else:
             headers = ObjectHeaders(encode(attributes, {}), {"Content-Type": guess_content_type(path, attributes.mode)})
-        with context.deletes.overwriting(key):
-            stored = context.client.put_object(key, b"", headers=headers)
+        if entry.info is not None and entry.info.size_bytes:
+            info = context.copy(entry.info, key, headers)  # other tools may keep something in it
+        else:
+            with context.deletes.overwriting(key):
+                stored = context.client.put_object(key, b"", headers=headers)
+            info = context.stored_info(key, headers, stored, 0)
         if entry.info is not None and entry.key != key:
             context.client.delete_object(entry.key)
-        context.name_changed(path, context.stored_info(key, headers, stored, 0), is_directory=True)
+        context.name_changed(path, info, is_directory=True)
 
     def rmdir(self, path: str) -> None:
         context = self._context

@@ -29,7 +29,7 @@ from cosfs.errors import FileTooLarge, ObjectNotFound, PreconditionFailed, Stale
 from cosfs.filesystem.context import Context
 from cosfs.filesystem.locks import SharedLock
 from cosfs.filesystem.types import Attr
-from cosfs.namespace.attributes import Attributes
+from cosfs.namespace.attributes import Attributes, encode
 from cosfs.reading.stream import ObjectReader
 from cosfs.reading.window import Window
 from cosfs.units import GIB, MAX_OBJECT_BYTES, MIB
@@ -72,7 +72,7 @@ class OpenFile:
     @property
     def dirty(self) -> bool:
         """Whether the bucket lacks something that this file has."""
-        return not self.detached and (self._attributes_dirty or self._extents.dirty)
+        return not self.detached and (self.base is None or self._attributes_dirty or self._extents.dirty)
 
     @property
     def stored(self) -> bool:
@@ -89,12 +89,13 @@ class OpenFile:
 
         Raises: StaleHandle when the object changed in the bucket after bytes of it were delivered.
         """
-        try:
-            return self._read(offset, size, window)
-        except (PreconditionFailed, ObjectNotFound) as exc:
-            if not self._serve_new_version():
-                raise StaleHandle(f"{self.path} changed in the bucket while it was open") from exc
-        return self._read(offset, size, window)
+        while True:
+            version = self.version()
+            try:
+                return self._read(offset, size, window)
+            except (PreconditionFailed, ObjectNotFound) as exc:
+                if not self._serve_new_version(version):
+                    raise StaleHandle(f"{self.path} changed in the bucket while it was open") from exc
 
     def _read(self, offset: int, size: int, window: Optional[Window] = None) -> bytes:
         with self._content.shared():
@@ -103,13 +104,19 @@ class OpenFile:
                 length = run.stop - run.start
                 if isinstance(run.source, Remote):
                     ahead = window if run.source.offset == run.start else None
-                    pieces.append(self._object_reader(run.source).read(run.source.offset, length, ahead))
+                    pieces.append(self._read_object(run.source, length, ahead))
                     self._delivered = True
                 elif isinstance(run.source, Staged):
                     pieces.append(self._staging_file().read(run.start, length))
                 else:
                     pieces.append(bytes(length))
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _read_object(self, source: Remote, length: int, ahead: Optional[Window]) -> bytes:
+        body = self._context.tree.bodies.get(source.key, source.etag)
+        if body is not None:
+            return body[source.offset:source.offset + length]
+        return self._object_reader(source).read(source.offset, length, ahead)
 
     def _object_reader(self, source: Remote) -> ObjectReader:
         """The reader of the base version, to which all remote runs of the map refer."""
@@ -124,13 +131,16 @@ class OpenFile:
                         source.key, source.etag, source.object_bytes)
         return reader
 
-    def _serve_new_version(self) -> bool:
-        """Go over to the object's present version, if nobody can tell the difference.
+    def _serve_new_version(self, seen: Optional[Tuple[str, str]]) -> bool:
+        """Go over from version ``seen`` to the object's present one, if nobody can tell the difference.
 
-        That is so as long as nothing of the old version was read or changed, the kernel holds no pages of
-        it, and the size, which the kernel knows too, is the same.
+        That is so when a commit of our own, which this waits for, has made the new version. Else as long as
+        nothing of the old version was read or changed, the kernel holds no pages of it, and the size, which
+        the kernel knows too, is the same.
         """
         with self._mutation:
+            if self.version() != seen:
+                return True
             self._context.cache.forget(self.path)
             if self.base is None or self._delivered or self.keep_cache or self.dirty or self.detached:
                 return False
@@ -164,12 +174,12 @@ class OpenFile:
                 self._staging.hold(self._extents.staged_bytes)
             self._modified()
 
-    def _stage(self, offset: int, data: bytes) -> None:
+    def _stage(self, offset: int, data: bytes, *, changed: bool = True) -> None:
         stop = offset + len(data)
         staging = self._staging_file()
         staging.hold(self._extents.staged_bytes + self._extents.unstaged_bytes(offset, stop))
         staging.write(offset, data)
-        self._extents.write(offset, stop)
+        self._extents.write(offset, stop, changed=changed)
 
     def materialize(self) -> None:
         """Fetch what is only in the bucket, because the object is about to go away.
@@ -190,7 +200,7 @@ class OpenFile:
     def _fetch(self, start: int, stop: int) -> None:
         data = self._read(start, stop - start)
         with self._content.exclusive():
-            self._stage(start, data)
+            self._stage(start, data, changed=False)
 
     # Attributes
 
@@ -201,7 +211,7 @@ class OpenFile:
         """
         with self._attributes_lock:
             changed = change(self.attributes)
-            self._context.headers(self.path, changed, self.base)
+            encode(changed, {} if self.base is None else self.base.headers.metadata)
             was_dirty = self.dirty
             self.attributes = changed
             self._attributes_dirty = True
@@ -225,21 +235,26 @@ class OpenFile:
     def commit(self) -> None:
         """Store what is not stored; returns when the bucket has it. Nothing to do for clean files."""
         with self._mutation:
-            if self.dirty:
+            while self.dirty:  # attributes may change meanwhile
                 self._commit_to(self.path, self.key)
 
-    def move(self, path: str, key: str, *, replaces: bool) -> Optional[str]:
-        """Give the file a new name, and store it there if there is, or it replaces, an object.
+    def move(self, path: str, key: str, *, replaces: bool) -> None:
+        """Give the file a new name: store it there if there is, or it replaces, an object, and delete the old one.
 
-        Returns the old key if an object is left there to be deleted. A file that was never stored and
-        replaces nothing stays unstored: the bucket sees it under its new name only.
+        A file that was never stored and replaces nothing stays unstored: the bucket sees it under its new name
+        only. One whose old object cannot be deleted keeps its old name, and its next commit stores it there.
         """
         with self._mutation:
             old_key = self.key if self.stored else None
             if self.stored or replaces:
                 self._commit_to(path, key)
+            if old_key is not None:
+                try:
+                    self._context.client.delete_object(old_key)
+                except BaseException:
+                    self._attributes_dirty = True
+                    raise
             self.path, self.key = path, key
-            return old_key
 
     def detach(self, path: str) -> None:
         """The name is gone or belongs to another file; the content lives on until the last handle closes."""
@@ -257,7 +272,10 @@ class OpenFile:
             info = self._store(key, headers)
         except BaseException:
             self._attributes_dirty = True
+            context.cache.kernel_pages_unknown(self.path)  # they are of what may never be stored
             raise
+        # The kernel has pages of what was written.
+        self._delivered = self._delivered or self._extents.dirty
         with self._content.exclusive():
             self._rebase(info)
         context.name_changed(path, info)
@@ -267,9 +285,21 @@ class OpenFile:
         context = self._context
         if self.base is not None and not self._extents.dirty:
             return context.copy(self.base, key, headers)
+        self._stage_small_body()
         with context.deletes.overwriting(key):
             committed = context.uploader.commit(key, self._extents, self._staging, headers)
         return context.stored_info(key, headers, committed.stored, committed.size_bytes)
+
+    def _stage_small_body(self) -> None:
+        """What was fetched with the headers of a small object need not be fetched again for its new version."""
+        body = None if self.base is None else self._context.tree.bodies.get(self.base.key, self.base.etag)
+        if body is None:
+            return
+        with self._content.exclusive():
+            for run in list(self._extents.runs()):
+                if isinstance(run.source, Remote):
+                    start = run.source.offset
+                    self._stage(run.start, body[start:start + run.stop - run.start], changed=False)
 
     def _rebase(self, info: ObjectInfo) -> None:
         """The content, as it is, is the object of ``info``: nothing needs to be staged any more."""

@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 import re
 from contextlib import nullcontext
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Sequence
 
 from cosfs.cos.interface import ObjectInfo
 from cosfs.errors import (
     CosException,
+    CosfsError,
     CosServiceError,
     InvalidArgument,
     IsADirectory,
@@ -90,13 +91,15 @@ class RenameOperations:
     def _rename_file(self, old: str, new: str, source: Optional[Entry], *, replaces: bool) -> None:
         replaced = self._table.get(new)
         file = self._table.get(old)
+        key = self._context.tree.keys.file_key(new)
+        old_key = None
         # A commit of the replaced file must not come after ours.
-        with replaced.settled() if replaced is not None else nullcontext():
+        with self._context.deletes.replacing(key) as hidden, \
+                replaced.settled() if replaced is not None else nullcontext():
             if replaced is not None:
                 replaced.materialize()
             if file is not None:
-                key = self._context.tree.keys.file_key(new)
-                old_key = file.move(new, key, replaces=replaces or self._context.deletes.is_pending(key))
+                file.move(new, key, replaces=replaces or hidden)
             else:
                 assert source is not None
                 old_key = self._copy_file(old, new, source)
@@ -136,7 +139,7 @@ class RenameOperations:
         old_prefix = context.tree.keys.directory_key(old)
         new_prefix = context.tree.keys.directory_key(new)
         open_files = self._table.inside(old)
-        open_keys = {file.key: file for file in open_files if file.stored}
+        open_keys = {file.key for file in open_files if file.stored}
         keys = {row.key for row in context.tree.walk(old_prefix)} | context.tree.own_keys(old)
         closed = {key: new_prefix + key[len(old_prefix):] for key in keys if key not in open_keys}
         if not source.key.endswith("/"):
@@ -145,14 +148,12 @@ class RenameOperations:
             log.info("renaming %s to %s: %d objects", old, new, len(keys))
         copied = self._copy_all(closed)
         try:
-            for file in open_files:
-                self._move_open_file(file, old, new)
+            self._move_open_files(open_files, old, new)
         except BaseException:
-            log.warning("renaming %s stopped half-way; open files that had moved are below %s", old, new)
             self._undo([info.key for info in copied])
             raise
         try:
-            self._delete_all(list(closed) + list(open_keys))
+            self._delete_all(list(closed))
         finally:
             context.cache.forget_tree(old)
             context.cache.forget_tree(new)
@@ -163,6 +164,23 @@ class RenameOperations:
             context.tree.keep_locally(new, local)
             context.tree.forget_locally(old)
         self._names.removed(old)
+
+    def _move_open_files(self, files: Sequence[OpenFile], old: str, new: str) -> None:
+        """Move files from below ``old`` to below ``new``. If one fails, those that had moved go back."""
+        for index, file in enumerate(files):
+            try:
+                self._move_open_file(file, old, new)
+            except BaseException:
+                for moved in files[:index]:
+                    try:
+                        self._move_open_file(moved, new, old)
+                    except CosfsError as exc:
+                        log.error("an unfinished rename left the open file %s behind: %s", moved.path, exc)
+                raise
+        for hidden in self._table.inside(old, detached=True):
+            old_path = hidden.path
+            hidden.detach(new + old_path[len(old):])
+            self._table.renamed(old_path, hidden)
 
     def _move_open_file(self, file: OpenFile, old: str, new: str) -> None:
         path = new + file.path[len(old):]

@@ -12,7 +12,7 @@ import threading
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Optional
 
-from cosfs.errors import BadHandle
+from cosfs.errors import BadHandle, StaleHandle
 from cosfs.filesystem.openfile import OpenFile
 from cosfs.namespace.paths import is_inside, split
 from cosfs.reading.window import AccessWindow
@@ -41,9 +41,15 @@ class OpenFileTable:
         self._numbers = itertools.count(1)
 
     def join(self, path: str, flags: int, accept: Callable[[OpenFile], bool]) -> Optional[Handle]:
-        """A handle on the file that is open at ``path``, if there is one and ``accept`` takes it."""
+        """A handle on the file that is open at ``path``, if there is one and ``accept`` takes it.
+
+        Raises: StaleHandle for a file that was removed and closed since the kernel looked it up: the kernel repeats
+        the lookup then.
+        """
         with self._lock:
             file = self._by_path.get(path)
+            if file is not None and file.detached and not self._counts.get(file):
+                raise StaleHandle(f"{path} was removed")
             return self._add_locked(file, flags) if file is not None and accept(file) else None
 
     def open(self, path: str, flags: int, accept: Callable[[OpenFile], bool],
@@ -96,11 +102,12 @@ class OpenFileTable:
             return any(handle.file is file and handle.writable for handle in self._handles.values())
 
     def renamed(self, old_path: str, file: OpenFile) -> None:
-        """Move a file to the path that it has taken on."""
+        """Move a file to the path that it has taken on, if it is still open."""
         with self._lock:
             if self._by_path.get(old_path) is file:
                 del self._by_path[old_path]
-            self._by_path[file.path] = file
+            if file in self._counts:
+                self._by_path[file.path] = file
 
     def forget(self, path: str) -> Optional[OpenFile]:
         """Take the file away from its path; handles keep it."""
@@ -113,12 +120,13 @@ class OpenFileTable:
             return [file for path, file in self._by_path.items()
                     if not file.detached and split(path)[0] == directory]
 
-    def inside(self, directory: str) -> List[OpenFile]:
-        """Attached files that are open anywhere below a directory."""
+    def inside(self, directory: str, *, detached: bool = False) -> List[OpenFile]:
+        """Attached files, or else hidden ones, that are open anywhere below a directory."""
         with self._lock:
             return [file for path, file in self._by_path.items()
-                    if not file.detached and is_inside(path, directory)]
+                    if file.detached == detached and is_inside(path, directory)]
 
     def all(self) -> List[OpenFile]:
+        """Those too whose path another version has taken."""
         with self._lock:
-            return list({id(file): file for file in self._by_path.values()}.values())
+            return list(dict.fromkeys([*self._by_path.values(), *self._counts]))

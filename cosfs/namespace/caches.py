@@ -142,24 +142,19 @@ class MetadataCache:
             self._store_locked(path, known)
             if not name:
                 return
-            own = dict(self._own_locked(parent))
-            own[name] = (self._clock(), known)
-            self._own[parent] = own
-            self._update_listing_locked(parent, name, known)
+            self._note_own_locked(parent, {name: known})
 
     def changed_all(self, entries: Mapping[str, Known]) -> None:
         """``changed`` for many paths at once."""
-        by_parent: Dict[str, Dict[str, Tuple[float, Known]]] = {}
-        now = self._clock()
+        by_parent: Dict[str, Dict[str, Known]] = {}
         for path, known in entries.items():
             parent, name = split(path)
-            by_parent.setdefault(parent, {})[name] = (now, known)
+            by_parent.setdefault(parent, {})[name] = known
         with self._lock:
             for parent, names in by_parent.items():
-                self._own[parent] = {**self._own_locked(parent), **names}
-                for name, (_, known) in names.items():
+                for name, known in names.items():
                     self._store_locked(join(parent, name), known)
-                    self._update_listing_locked(parent, name, known)
+                self._note_own_locked(parent, names)
 
     def count_miss(self, directory: str) -> int:
         """Count a lookup in a directory that had to be asked; returns how many there were within a listing's TTL."""
@@ -233,13 +228,24 @@ class MetadataCache:
                 for known in [known for known in cache if known == path or is_inside(known, path)]:
                     cache.pop(known, None)
 
+    def _note_own_locked(self, parent: str, names: Mapping[str, Known]) -> None:
+        own = self._own_locked(parent)
+        now = self._clock()
+        for name, known in names.items():
+            own.pop(name, None)
+            own[name] = (now, known)
+            self._update_listing_locked(parent, name, known)
+        self._own[parent] = own
+
     def _own_locked(self, parent: str) -> Dict[str, Tuple[float, Known]]:
-        names = self._own.get(parent)
-        if not names:
-            return {}
+        """Own recent changes in a directory, oldest first, without those that are too old."""
+        names = self._own.get(parent, {})
         limit = self._clock() - OVERLAY_S
-        for name in [name for name, (since, _) in names.items() if since < limit]:
-            del names[name]
+        while names:
+            oldest = next(iter(names))
+            if names[oldest][0] >= limit:
+                break
+            del names[oldest]
         return names
 
     def _store_locked(self, path: str, known: Known) -> None:
@@ -268,3 +274,19 @@ class MetadataCache:
         if known is not None and known.info is not None and known.etag == entry.etag \
                 and known.last_modified_s == entry.last_modified_s and known.is_directory == entry.is_directory:
             merged[name] = known
+
+
+class SmallBodies:
+    """Contents of small objects that came with their headers, kept for the read that is likely to follow."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._lock = threading.Lock()
+        self._bodies: LRUCache[Tuple[str, str], bytes] = LRUCache(limit_bytes, getsizeof=len)
+
+    def put(self, key: str, etag: str, body: bytes) -> None:
+        with self._lock:
+            self._bodies[key, etag] = body
+
+    def get(self, key: str, etag: str) -> Optional[bytes]:
+        with self._lock:
+            return self._bodies.get((key, etag))

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Set
 
 from cosfs.cos.interface import ListedObject, ListPage, ObjectClient, ObjectInfo
-from cosfs.errors import NoEntry, NotADirectory, ObjectNotFound
+from cosfs.errors import NoEntry, NotADirectory, ObjectArchived, ObjectNotFound, PreconditionFailed
 from cosfs.executor import WorkerPool
 from cosfs.namespace.attributes import Attributes, is_directory_object
 from cosfs.namespace.caches import (
@@ -24,14 +24,21 @@ from cosfs.namespace.caches import (
     Known,
     Listing,
     MetadataCache,
+    SmallBodies,
     entry_of_info,
     entry_of_row,
 )
 from cosfs.namespace.paths import KeySpace, component_to_name, join, split
 from cosfs.namespace.walk import WalkDetector, add_object, marker_before, read_flat_page
-from cosfs.units import MAX_LIST_KEYS
+from cosfs.units import KIB, MAX_LIST_KEYS, MIB
 
 log = logging.getLogger(__name__)
+
+SMALL_BYTES = 32 * KIB
+"""Objects up to this size are fetched instead of asked for: at 90 MB/s the bytes take 0.4 ms, a request 20 and more."""
+
+_SMALL_BODIES_BYTES = 4 * MIB
+"""Contents kept for their reader: 128 of the largest, more than any look-ahead of one program."""
 
 _LIST_AT_MISS = 2
 """One lookup in a directory says little; the second one is worth a listing, which answers all that follow."""
@@ -43,6 +50,7 @@ class Tree:
         self.cache = cache
         self._client = client
         self._pool = pool
+        self.bodies = SmallBodies(_SMALL_BODIES_BYTES)
         self._walk = WalkDetector()
         self._walk_lock = threading.Lock()
         self._local: Dict[str, Attributes] = {}
@@ -87,7 +95,7 @@ class Tree:
             return entry.info
         asked_at = self.cache.now()
         try:
-            info: Optional[ObjectInfo] = self._client.head_object(entry.key)
+            info: Optional[ObjectInfo] = self._get_small(entry) or self._client.head_object(entry.key)
         except ObjectNotFound as exc:
             info = None
             if not entry.is_directory or entry.marker:
@@ -97,6 +105,21 @@ class Tree:
             self.cache.insert(path, replace(entry, marker=False), asked_at=asked_at)
         else:
             self.cache.insert(path, entry_of_info(info, is_directory=entry.is_directory), asked_at=asked_at)
+        return info
+
+    def _get_small(self, entry: Entry) -> Optional[ObjectInfo]:
+        """Fetch a small listed object whole: its headers come along, and it is likely to be read next.
+
+        None when it is not small, or another version than the listing said.
+        """
+        if entry.is_directory or not 0 < entry.size_bytes <= SMALL_BYTES:
+            return None
+        body = bytearray(entry.size_bytes)
+        try:
+            info = self._client.get_object(entry.key, memoryview(body), if_match=entry.etag)
+        except (PreconditionFailed, ObjectArchived):
+            return None
+        self.bodies.put(entry.key, entry.etag, bytes(body))
         return info
 
     def refresh(self, path: str) -> Optional[Entry]:
@@ -178,9 +201,10 @@ class Tree:
     def _list_if_small(self, path: str) -> None:
         """List a directory whose names are being looked up, unless that takes more than one request."""
         prefix = self.keys.directory_key(path)
+        asked_at = self.cache.now()
         page = self._client.list_objects(prefix, delimiter="/")
         if page.next_marker is None:
-            self.cache.insert_listing(path, self._names_of(prefix, [page]))
+            self.cache.insert_listing(path, self._names_of(prefix, [page]), asked_at=asked_at)
 
     def _ask(self, key: str) -> Known:
         """HEAD of the key and LIST of what lies below it, at once."""
@@ -211,6 +235,7 @@ class Tree:
         if top is None:
             return None
         top_prefix, marker = self.keys.directory_key(top), marker_before(self.keys.directory_key(path))
+        asked_at = self.cache.now()
         page = self._client.list_objects(top_prefix, marker=marker)
         truncated = page.next_marker is not None
         flat = read_flat_page(page.objects, top, top_prefix, marker, truncated=truncated)
@@ -221,7 +246,7 @@ class Tree:
         found: Optional[Listing] = None
         for directory, names in flat.listings.items():
             if directory == path or self.cache.listing(directory) is None:
-                listing = self.cache.insert_listing(directory, names)
+                listing = self.cache.insert_listing(directory, names, asked_at=asked_at)
                 found = listing if directory == path else found
         return found
 

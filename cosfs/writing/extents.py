@@ -117,11 +117,14 @@ class ExtentMap:
         """How many bytes a write to ``[start, stop)`` would add to ``staged_bytes``."""
         return max(0, stop - start) - self._staged_in(start, stop)
 
-    def write(self, start: int, stop: int) -> None:
-        """Note that ``[start, stop)`` now lies in the staging file; a gap before it becomes zeros."""
+    def write(self, start: int, stop: int, *, changed: bool = True) -> None:
+        """Note that ``[start, stop)`` now lies in the staging file; a gap before it becomes zeros.
+
+        ``changed``: False when it holds the bytes that were there before.
+        """
         if start >= stop:
             return
-        self._dirty = True
+        self._dirty = self._dirty or changed
         self._extend(start, ZERO)
         if start < self._size:
             self._place(start, min(stop, self._size), STAGED)

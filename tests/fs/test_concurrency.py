@@ -6,13 +6,14 @@ import os
 import random
 import stat
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Callable, Iterator, List
+from typing import Any, Callable, Iterator, List
 
 import pytest
 
 from cosfs.config import FilesystemConfig
+from cosfs.errors import StaleHandle
 from cosfs.filesystem import CosFilesystem
 from tests.support.memory_client import MemoryClient, error
 from tests.support.scenarios import refused
@@ -22,6 +23,9 @@ from tests.support.worlds import FilesystemWorld
 pytestmark = pytest.mark.timeout(60)
 
 WAIT_S = 10.0
+
+Submit = Callable[..., "Future[Any]"]
+"""Starts a call in the background."""
 
 
 @pytest.fixture
@@ -38,13 +42,13 @@ def w(client: MemoryClient, tmp_path: Path) -> Iterator[FilesystemWorld]:
 
 
 @pytest.fixture
-def background() -> Iterator[Callable[..., "object"]]:
+def background() -> Iterator[Submit]:
     with ThreadPoolExecutor(8) as pool:
         yield pool.submit
 
 
 def test_chmod_during_an_upload_is_not_lost(w: FilesystemWorld, client: MemoryClient,
-                                            background: Callable[..., object]) -> None:
+                                            background: Submit) -> None:
     handle = w.open("/f", os.O_RDWR | os.O_CREAT, 0o644)
     w.pwrite(handle, b"content", 0)
     gate = client.block("put_object")
@@ -53,13 +57,13 @@ def test_chmod_during_an_upload_is_not_lost(w: FilesystemWorld, client: MemoryCl
     w.chmod("/f", 0o600)
     assert w.stat("/f").permissions == 0o600
     gate.open()
-    flushed.result(WAIT_S)  # type: ignore[attr-defined]
+    flushed.result(WAIT_S)
     w.close(handle)
     assert client.objects["f"].info.headers.metadata["mode"] == str(stat.S_IFREG | 0o600)
 
 
 def test_write_during_an_upload_is_not_lost(w: FilesystemWorld, client: MemoryClient,
-                                            background: Callable[..., object]) -> None:
+                                            background: Submit) -> None:
     first = w.open("/f", os.O_RDWR | os.O_CREAT)
     second = w.open("/f", os.O_RDWR)
     w.pwrite(first, b"first", 0)
@@ -68,15 +72,15 @@ def test_write_during_an_upload_is_not_lost(w: FilesystemWorld, client: MemoryCl
     gate.wait_entered()
     written = background(w.pwrite, second, b" second", 5)
     gate.open()
-    flushed.result(WAIT_S)  # type: ignore[attr-defined]
-    written.result(WAIT_S)  # type: ignore[attr-defined]
+    flushed.result(WAIT_S)
+    written.result(WAIT_S)
     w.close(first)
     w.close(second)
     assert client.body("f") == b"first second"
 
 
 def test_stat_and_read_do_not_wait_for_an_upload(w: FilesystemWorld, client: MemoryClient,
-                                                 background: Callable[..., object]) -> None:
+                                                 background: Submit) -> None:
     handle = w.open("/f", os.O_RDWR | os.O_CREAT)
     w.pwrite(handle, b"content", 0)
     gate = client.block("put_object")
@@ -86,12 +90,45 @@ def test_stat_and_read_do_not_wait_for_an_upload(w: FilesystemWorld, client: Mem
     assert w.pread(handle, 10, 0) == b"content"
     assert set(w.readdir("/")) == {"f"}
     gate.open()
-    flushed.result(WAIT_S)  # type: ignore[attr-defined]
+    flushed.result(WAIT_S)
+    w.close(handle)
+
+
+@pytest.mark.parametrize("change", ["write", "rename"])
+def test_regression_read_between_the_storing_of_a_new_version_and_its_answer_is_no_estale(
+        w: FilesystemWorld, client: MemoryClient, change: str, background: Submit,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    data = pattern(300_000, 62)
+    client.add("f", data)
+    handle = w.open("/f", os.O_RDWR)
+    stored, answered = threading.Event(), threading.Event()
+    name = "put_object" if change == "write" else "copy_object"
+    call = getattr(client, name)
+
+    def slow_answer(*args: Any, **more: Any) -> object:
+        answer = call(*args, **more)
+        if change == "rename":
+            client.objects.pop("f")
+        stored.set()
+        assert answered.wait(WAIT_S)
+        return answer
+
+    monkeypatch.setattr(client, name, slow_answer)
+    if change == "write":
+        w.pwrite(handle, b"new", 0)
+        changing = background(w.fsync, handle)
+    else:
+        changing = background(w.rename, "/f", "/g")
+    assert stored.wait(WAIT_S)
+    reading = background(w.pread, handle, 1000, 200_000)
+    answered.set()
+    assert reading.result(WAIT_S) == data[200_000:201_000]
+    changing.result(WAIT_S)
     w.close(handle)
 
 
 def test_unlink_during_an_upload_leaves_nothing(w: FilesystemWorld, client: MemoryClient,
-                                                background: Callable[..., object]) -> None:
+                                                background: Submit) -> None:
     handle = w.open("/f", os.O_RDWR | os.O_CREAT)
     w.pwrite(handle, b"content", 0)
     gate = client.block("put_object")
@@ -99,15 +136,15 @@ def test_unlink_during_an_upload_leaves_nothing(w: FilesystemWorld, client: Memo
     gate.wait_entered()
     removed = background(w.unlink, "/f")
     gate.open()
-    closed.result(WAIT_S)  # type: ignore[attr-defined]
-    removed.result(WAIT_S)  # type: ignore[attr-defined]
+    closed.result(WAIT_S)
+    removed.result(WAIT_S)
     w.fsyncdir("/")
     assert client.objects == {}
     assert not w.exists("/f")
 
 
 def test_rename_during_an_upload_keeps_one_file(w: FilesystemWorld, client: MemoryClient,
-                                                background: Callable[..., object]) -> None:
+                                                background: Submit) -> None:
     handle = w.open("/a", os.O_RDWR | os.O_CREAT)
     w.pwrite(handle, b"content", 0)
     gate = client.block("put_object")
@@ -115,15 +152,15 @@ def test_rename_during_an_upload_keeps_one_file(w: FilesystemWorld, client: Memo
     gate.wait_entered()
     renamed = background(w.rename, "/a", "/b")
     gate.open()
-    flushed.result(WAIT_S)  # type: ignore[attr-defined]
-    renamed.result(WAIT_S)  # type: ignore[attr-defined]
+    flushed.result(WAIT_S)
+    renamed.result(WAIT_S)
     w.close(handle)
     w.fsyncdir("/")
     assert {key: stored.body for key, stored in client.objects.items()} == {"b": b"content"}
 
 
 def test_open_during_the_last_close_sees_the_content(w: FilesystemWorld, client: MemoryClient,
-                                                     background: Callable[..., object]) -> None:
+                                                     background: Submit) -> None:
     handle = w.open("/f", os.O_RDWR | os.O_CREAT)
     w.pwrite(handle, b"content", 0)
     gate = client.block("put_object")
@@ -132,14 +169,14 @@ def test_open_during_the_last_close_sees_the_content(w: FilesystemWorld, client:
     again = w.open("/f", os.O_RDWR)
     assert w.pread(again, 10, 0) == b"content"
     gate.open()
-    closed.result(WAIT_S)  # type: ignore[attr-defined]
+    closed.result(WAIT_S)
     w.pwrite(again, b"C", 0)
     w.close(again)
     assert client.body("f") == b"Content"
 
 
 def test_failed_upload_meets_a_reopened_file_and_loses_nothing(w: FilesystemWorld, client: MemoryClient,
-                                                               background: Callable[..., object]) -> None:
+                                                               background: Submit) -> None:
     handle = w.open("/f", os.O_RDWR | os.O_CREAT)
     w.pwrite(handle, b"content", 0)
     client.fail("put_object", error(503, "SlowDown", "f"))
@@ -149,7 +186,7 @@ def test_failed_upload_meets_a_reopened_file_and_loses_nothing(w: FilesystemWorl
     again = w.open("/f", os.O_RDWR)
     gate.open()
     with refused(5):
-        flushed.result(WAIT_S)  # type: ignore[attr-defined]
+        flushed.result(WAIT_S)
     w.close(handle)
     w.pwrite(again, b" more", 7)
     w.close(again)
@@ -157,7 +194,7 @@ def test_failed_upload_meets_a_reopened_file_and_loses_nothing(w: FilesystemWorl
 
 
 def test_reader_and_unlink_during_a_download(w: FilesystemWorld, client: MemoryClient,
-                                             background: Callable[..., object]) -> None:
+                                             background: Submit) -> None:
     data = pattern(3 << 20, 61)
     client.add("f", data)
     handle = w.open("/f", os.O_RDONLY)
@@ -166,16 +203,57 @@ def test_reader_and_unlink_during_a_download(w: FilesystemWorld, client: MemoryC
     gate.wait_entered()
     removed = background(w.unlink, "/f")
     gate.open()
-    assert reading.result(WAIT_S) == data  # type: ignore[attr-defined]
-    removed.result(WAIT_S)  # type: ignore[attr-defined]
+    assert reading.result(WAIT_S) == data
+    removed.result(WAIT_S)
     assert w.read_all(handle) == data
     w.close(handle)
     assert client.objects == {}
 
 
+def test_regression_open_of_a_file_that_was_removed_and_closed_meanwhile_is_estale(w: FilesystemWorld) -> None:
+    """The kernel looked the name up before; libfuse passes the hidden name that it gave the file."""
+    filesystem, hidden = w.filesystem, "/.fuse_hidden0000002300000013"
+    w.write_file("/f", b"content")
+    first = filesystem.open("/f", os.O_RDONLY).fh
+    filesystem.rename("/f", hidden)
+    second = filesystem.open(hidden, os.O_RDONLY).fh
+    assert filesystem.read(second, 0, 10) == b"content"
+    filesystem.release(first)
+    filesystem.release(second)
+    with pytest.raises(StaleHandle):
+        filesystem.open(hidden, os.O_RDONLY)
+    filesystem.unlink(hidden)
+
+
+def test_regression_version_stored_between_lookup_and_open_is_the_one_that_is_read(
+        w: FilesystemWorld, client: MemoryClient, background: Submit) -> None:
+    w.write_file("/f", b"old")
+    handle = w.open("/f", os.O_RDWR)
+    w.pwrite(handle, b"newer", 0)
+    looked_up, stored = threading.Event(), threading.Event()
+    find = w.filesystem._files._file_info
+
+    def slow_lookup(path: str) -> object:
+        found = find(path)
+        looked_up.set()
+        assert stored.wait(WAIT_S)
+        return found
+
+    w.fsync(handle)
+    w.close(handle)
+    w.filesystem._files._file_info = slow_lookup
+    opened = background(w.filesystem.open, "/f", os.O_RDONLY)
+    assert looked_up.wait(WAIT_S)
+    w.filesystem._files._file_info = find
+    w.write_file("/f", b"newest")
+    stored.set()
+    assert w.filesystem.read(opened.result(WAIT_S).fh, 0, 10) == b"newest"
+    w.filesystem.release(opened.result().fh)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_many_threads_on_one_file_lose_no_write(w: FilesystemWorld, client: MemoryClient, seed: int,
-                                                background: Callable[..., object]) -> None:
+                                                background: Submit) -> None:
     """Eight writers, each with its own stripes, opening, writing, syncing, reading back and closing."""
     stripe, writers, rounds = 40_000, 8, 12
     expected = bytearray(stripe * writers * rounds)
@@ -202,9 +280,9 @@ def test_many_threads_on_one_file_lose_no_write(w: FilesystemWorld, client: Memo
         w.close(handle)
 
     w.write_file("/f", b"")
-    running: List[object] = [background(write, number) for number in range(writers)]
+    running: List[Future[Any]] = [background(write, number) for number in range(writers)]
     for one in running:
-        one.result(30)  # type: ignore[attr-defined]
+        one.result(30)
     assert w.read_file("/f") == bytes(expected)
     assert client.body("f") == bytes(expected)
     assert client.pending_uploads() == []
@@ -212,7 +290,7 @@ def test_many_threads_on_one_file_lose_no_write(w: FilesystemWorld, client: Memo
 
 @pytest.mark.parametrize("seed", range(4))
 def test_many_threads_in_one_directory_keep_names_and_bytes_together(
-        w: FilesystemWorld, client: MemoryClient, seed: int, background: Callable[..., object]) -> None:
+        w: FilesystemWorld, client: MemoryClient, seed: int, background: Submit) -> None:
     """Each thread has its own names, as the kernel allows no two changes of one name at a time."""
     def work(number: int) -> bytes:
         numbers = random.Random(seed * 100 + number)
@@ -238,8 +316,8 @@ def test_many_threads_in_one_directory_keep_names_and_bytes_together(
             assert w.read_file(name) == data
         return name[1:].encode() + b"=" + data
 
-    running: List[object] = [background(work, number) for number in range(8)]
-    results = dict(one.result(30).split(b"=", 1) for one in running)  # type: ignore[attr-defined]
+    running: List[Future[Any]] = [background(work, number) for number in range(8)]
+    results = dict(one.result(30).split(b"=", 1) for one in running)
     w.fsyncdir("/")
     assert {key.encode(): stored.body for key, stored in client.objects.items()} == results
     assert sorted(w.readdir("/")) == sorted(name.decode() for name in results)

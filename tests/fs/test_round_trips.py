@@ -5,6 +5,7 @@ import os
 import pytest
 
 from cosfs.config import FilesystemConfig
+from cosfs.cos.interface import ObjectHeaders
 from cosfs.errors import NoEntry
 from cosfs.filesystem import Caller, CosFilesystem
 from tests.support.memory_client import MemoryClient
@@ -161,3 +162,47 @@ def test_a_walk_over_folders_of_many_pages_costs_one_listing_more(mount):
         mount.client.add(key, b"x")
     assert len(walk(mount.filesystem, "/t")) == len(keys) + 4
     assert mount.spent() == {"head_object": 1, "list_objects": 1 + 2 + 1 + 3 * 2}
+
+
+def test_a_small_listed_file_is_read_by_one_get(mount):
+    for number in range(5):
+        mount.client.add(f"d/f{number}", b"hello %d" % number)
+    mount.filesystem.readdir("/d")
+    mount.spent()
+    assert [mount.read(f"/d/f{number}") for number in range(5)] == [b"hello %d" % number for number in range(5)]
+    assert mount.spent() == {"get_object": 5}
+
+
+def test_a_large_listed_file_is_not_fetched_for_its_attributes(mount):
+    mount.client.add("d/f", bytes(100_000))
+    mount.filesystem.readdir("/d")
+    mount.spent()
+    mount.filesystem.getattr("/d/f")
+    assert mount.spent() == {"head_object": 1}
+
+
+def test_truncate_of_a_small_listed_file_is_a_get_and_a_put(mount):
+    mount.client.add("d/f", b"hello")
+    mount.filesystem.readdir("/d")
+    mount.spent()
+    mount.filesystem.getattr("/d/f")
+    mount.filesystem.truncate("/d/f", 3)
+    assert mount.spent() == {"get_object": 1, "put_object": 1}
+    assert mount.client.body("d/f") == b"hel"
+
+
+def test_a_listed_file_that_changed_since_is_served_as_it_is_now(mount):
+    mount.client.add("d/f", b"old")
+    mount.filesystem.readdir("/d")
+    mount.client.add("d/f", b"newer")
+    assert mount.read("/d/f") == b"newer"
+
+
+def test_a_content_disposition_survives_a_chmod_after_a_read(mount):
+    mount.client.add("d/f", b"hello", ObjectHeaders(standard={"Content-Disposition": "inline"}))
+    mount.filesystem.readdir("/d")
+    assert mount.read("/d/f") == b"hello"
+    mount.spent()
+    mount.filesystem.chmod("/d/f", 0o600)
+    assert mount.spent() == {"head_object": 1, "copy_object": 1}
+    assert mount.client.head_object("d/f").headers.standard["Content-Disposition"] == "inline"

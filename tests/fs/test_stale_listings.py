@@ -1,4 +1,4 @@
-"""Listings that lag behind: what this mount itself did must be seen all the same ("GET Bucket": eventually consistent)."""
+"""Listings that lag behind ("GET Bucket": eventually consistent): what this mount itself did must be seen."""
 
 from __future__ import annotations
 

@@ -50,7 +50,8 @@ class FilesystemOverMemory(FilesystemMachine):
     def foreign_put(self, target_path: Target, seed: int, size: int) -> None:
         path = self.resolve(target_path)
         parent = path.rpartition("/")[0] or "/"
-        if self._is_open(path) or not self._kind_is(parent, stat.S_IFDIR) or self._exists_and_is_no_file(path):
+        if (self._leads_through_link(path) or self._is_open(path) or not self._kind_is(parent, stat.S_IFDIR)
+                or self._exists_and_is_no_file(path)):
             return
         data = content(seed, size)
         self.reference.write_file(path, data)
@@ -66,7 +67,7 @@ class FilesystemOverMemory(FilesystemMachine):
     @rule(target_path=known)
     def foreign_delete(self, target_path: Target) -> None:
         path = self.resolve(target_path)
-        if not self._is_open(path) and self._kind_is(path, stat.S_IFREG):
+        if not self._leads_through_link(path) and not self._is_open(path) and self._kind_is(path, stat.S_IFREG):
             self.reference.unlink(path)
             self.client.objects.pop(PREFIX + path[1:], None)
             self.now_s += 3600

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import stat
 from typing import Iterator
 
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from cosfs.cos.interface import ObjectClient, ObjectHeaders
+from cosfs.cos.interface import ObjectClient
 from tests.model.machine import FilesystemMachine
 from tests.support.mount import Mount
 from tests.support.stores import CosStore
@@ -29,7 +28,7 @@ class FilesystemOverMount(FilesystemMachine):
 
     def make_world(self) -> World:
         self.prefix = f"model-{next(_numbers)}/"
-        self.client.put_object(self.prefix, b"", headers=ObjectHeaders(metadata={"mode": str(stat.S_IFDIR | 0o755)}))
+        (self.mount.point / self.prefix).mkdir()
         return self.mount.world("/" + self.prefix.rstrip("/"))
 
     def check_store(self) -> None:

@@ -158,7 +158,7 @@ def test_silent_server(command: Command) -> None:
 
 def test_https_to_a_server_without_tls(command: Command) -> None:
     url = command.server.url.replace("http:", "https:")
-    assert command.refused(url=url).startswith(f"no trusted connection to {url}: ")
+    assert command.refused(url=url).startswith(f"no trusted connection to {url}: it does not speak TLS; write http://")
 
 
 def test_skewed_clock(command: Command) -> None:
@@ -234,6 +234,7 @@ def test_dead_mount_is_explained(command: Command) -> None:
     ("retries=many", "option retries=many is wrong; give a whole number from 1 to 100"),
     ("tmpdir=/no/such/folder", "/no/such/folder is not a folder that can be written to; create it or give another "
                                "tmpdir="),
+    (f"tmpdir=/{'n' * 300}", f"/{'n' * 300} is not a folder that can be written to; create it or give another tmpdir="),
     ("logfile=/no/such/file", "log file /no/such/file cannot be written to (No such file or directory); give another "
                               "logfile="),
 ])

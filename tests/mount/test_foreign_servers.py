@@ -67,6 +67,11 @@ class Bench:
 
     def __enter__(self) -> Bench:
         self.server.__enter__()
+        client = self.server.client()
+        for scenario in suited(type(self.server)):
+            client.put_object(Bucket=self.server.bucket, Key=self._prefix(scenario), Body=b"",
+                              Metadata={"mode": str(stat.S_IFDIR | 0o755)})
+        client.close()
         try:
             self._mount.url = self.server.url
             self._mount.__enter__()
@@ -81,11 +86,14 @@ class Bench:
         finally:
             self.server.__exit__(None, None, None)
 
+    @staticmethod
+    def _prefix(scenario: Scenario) -> str:
+        """Each scenario's folder is made before the mount, which need not see at once what is made elsewhere."""
+        return f"{scenario.name}/"
+
     def run(self, scenario: Scenario) -> None:
-        prefix = f"t{next(_numbers)}/"
+        prefix = self._prefix(scenario)
         client = self.server.client()
-        client.put_object(Bucket=self.server.bucket, Key=prefix, Body=b"",
-                          Metadata={"mode": str(stat.S_IFDIR | 0o755)})
         before = self._mount.log_size()
         store = BotoStore(client, self.server.bucket, prefix, self.features)
         scenario.function(self._mount.world("/" + prefix.rstrip("/")), store)

@@ -57,8 +57,10 @@ def test_symbolic_link_of_the_cpp_tool(mounted: OsWorld, store: CosStore) -> Non
 
 
 def test_special_files_of_the_cpp_tool(mounted: OsWorld, store: CosStore) -> None:
-    for name, kind in (("fifo", stat.S_IFIFO), ("socket", stat.S_IFSOCK), ("block", stat.S_IFBLK)):
+    kinds = {"fifo": stat.S_IFIFO, "socket": stat.S_IFSOCK, "block": stat.S_IFBLK}
+    for name, kind in kinds.items():
         store.put(name, b"", {"mode": str(kind | 0o600), **OWNED})
+    for name, kind in kinds.items():
         assert mounted.stat("/" + name).mode == kind | 0o600
 
 

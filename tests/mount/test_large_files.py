@@ -6,7 +6,6 @@ import hashlib
 import os
 import random
 import subprocess
-import time
 from pathlib import Path
 from typing import Iterator
 
@@ -42,13 +41,12 @@ def drop_kernel_pages(path: Path) -> None:
 def test_300_mib_by_multipart_in_bounded_memory(make_mount: MountFactory, server: CosServer, store: CosStore) -> None:
     mount = make_mount(f"memory_limit={MEMORY_LIMIT // MIB}M")
     path = mount.point / "large"
-    written, started = hashlib.sha256(), time.monotonic()
+    written = hashlib.sha256()
     server.clear_requests()
     with open(path, "wb", buffering=0) as file:
         for block in blocks(51):
             written.update(block)
             assert file.write(block) == MIB
-    write_s = time.monotonic() - started
 
     assert path.stat().st_size == SIZE
     assert store.head("large").etag.endswith("-30")
@@ -58,16 +56,13 @@ def test_300_mib_by_multipart_in_bounded_memory(make_mount: MountFactory, server
     assert store.pending_uploads() == []
 
     drop_kernel_pages(path)
-    read, started = hashlib.sha256(), time.monotonic()
+    read = hashlib.sha256()
     with open(path, "rb", buffering=0) as file:
         for block in iter(lambda: file.read(MIB), b""):
             read.update(block)
-    read_s = time.monotonic() - started
     assert read.hexdigest() == written.hexdigest()
 
-    peak = mount.resident_bytes("VmHWM")
-    print(f"wrote {SIZE / write_s / 1e6:.0f} MB/s, read {SIZE / read_s / 1e6:.0f} MB/s, peak {peak / MIB:.0f} MiB")
-    assert peak < BASE_BYTES + MEMORY_LIMIT
+    assert mount.resident_bytes("VmHWM") < BASE_BYTES + MEMORY_LIMIT
 
     mount.remount()
     digest = subprocess.run(["sha256sum", path], check=True, capture_output=True).stdout.split()[0].decode()

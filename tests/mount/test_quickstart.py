@@ -100,6 +100,11 @@ def test_stop_refuses_while_the_mount_is_in_use(quickstart: Quickstart) -> None:
     quickstart.succeed("stop")
 
 
+def test_help_lists_the_words(quickstart: Quickstart) -> None:
+    lines = quickstart.succeed("--help").splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["bin/quickstart", "bin/quickstart stop", "bin/quickstart status"]
+
+
 def test_unknown_word(quickstart: Quickstart) -> None:
     done = quickstart.run("begin")
     assert done.returncode == 1

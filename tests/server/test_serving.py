@@ -30,7 +30,8 @@ def bad_starts(tmp_path: Path, port: int) -> List[Tuple[str, List[str]]]:
     directory, key = str(tmp_path), ["--secret-id", "a", "--secret-key", "b"]
     return [
         ("not a directory", [str(tmp_path / "none"), *key]),
-        ("Address already in use", [directory, *key, "--port", str(port)]),
+        ("not a directory that you can reach", [str(tmp_path / ("n" * 300)), *key]),
+        ("Address already in use; give another", [directory, *key, "--port", str(port)]),
         ("no bucket name", [directory, *key, "--bucket", "Nope"]),
         ("no bucket name", [directory, *key, "--bucket", "../up-1"]),
         ("kind must be one of", [directory, *key, "--fault", "kind=nope"]),
@@ -54,6 +55,15 @@ def test_a_bad_start_is_one_line_and_status_1(tmp_path: Path) -> None:
 def test_a_directory_serves_one_server_at_a_time(server: CosServer) -> None:
     status, _, err = serve(str(server.directory), "--anonymous")
     assert status == 1 and "in use by another" in err
+
+
+def test_a_missing_package_is_named(tmp_path: Path) -> None:
+    (tmp_path / "aiohttp.py").write_text("raise ModuleNotFoundError(name='aiohttp')")
+    environment = {**ENVIRONMENT, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ENVIRONMENT['PYTHONPATH']}"}
+    done = subprocess.run([*COMMAND, str(tmp_path)], check=False, capture_output=True, text=True, timeout=30,
+                          env=environment)
+    assert (done.returncode, done.stderr) == (1, "cosfs: the Python module aiohttp is missing; install it with: "
+                                                 f"{sys.executable} -m pip install aiohttp\n")
 
 
 def test_help_explains_faults() -> None:

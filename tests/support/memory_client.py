@@ -88,6 +88,13 @@ def error(status: int, code: str, key: str = "") -> CosServiceError:
                                   "traceid": ""}, status)
 
 
+def _as_get_shows(info: ObjectInfo) -> ObjectInfo:
+    """Without a Content-Disposition, which the service may have made up on a GET."""
+    standard = {name: value for name, value in info.headers.standard.items() if name != "Content-Disposition"}
+    complete = len(standard) == len(info.headers.standard)
+    return replace(info, headers=replace(info.headers, standard=standard), complete=complete)
+
+
 class MemoryClient(ObjectClient):
     """``clock``: source of Last-Modified. ``min_part_bytes``: smallest part, except the last. ``chunk_bytes``: step of
     ``on_progress``.
@@ -170,7 +177,7 @@ class MemoryClient(ObjectClient):
             done = stop
             if on_progress is not None:
                 on_progress(done)
-        return found.info
+        return _as_get_shows(found.info)
 
     def put_object(self, key: str, body: Body, *, headers: ObjectHeaders,
                    forbid_overwrite: bool = False) -> StoredObject:

@@ -49,7 +49,7 @@ class Mount:
         self._switches = list(switches)
         self._environment = dict(environment or {})
         self._process: Optional[subprocess.Popen[bytes]] = None
-        self._expected: List["re.Pattern[str]"] = []
+        self._expected: List[re.Pattern[str]] = []
         self._device = 0
         self.status: Optional[int] = None
 

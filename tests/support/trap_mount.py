@@ -56,14 +56,14 @@ class TrapFilesystem:
     def start(self) -> None:
         pass
 
-    def getattr(self, path: str, fh: Any = None) -> Attr:
+    def getattr(self, path: str, fh: Any = None) -> Attr:  # noqa: ARG002
         self._spring("stat", path)
         directory = path == "/"
         mode = stat.S_IFDIR | 0o755 if directory else stat.S_IFREG | 0o644
         size = len(self._reported()) if path == "/sizes" else 10
         return Attr(mode, 0, 0, 0 if directory else size, 0, 0, 0)
 
-    def open(self, path: str, flags: int) -> OpenResult:
+    def open(self, path: str, flags: int) -> OpenResult:  # noqa: ARG002
         with self._lock:
             fh = len(self._names) + 1
             self._names[fh] = path
@@ -76,7 +76,7 @@ class TrapFilesystem:
         data = self._reported() if self._names[fh] == "/sizes" else b"0123456789"
         return data[offset:offset + size]
 
-    def write(self, fh: int, offset: int, data: bytes) -> int:
+    def write(self, fh: int, offset: int, data: bytes) -> int:  # noqa: ARG002
         self._spring("write", self._names[fh])
         with self._lock:
             self._sizes.append(len(data))

@@ -414,6 +414,7 @@ class FilesystemWorld(World):
             self.filesystem.fsync(handle)
 
     def fsyncdir(self, path: str) -> None:
+        self._walk(path)
         with _as_os_error():
             self.filesystem.fsyncdir()
 

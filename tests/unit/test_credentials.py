@@ -67,6 +67,31 @@ def test_folder_and_missing_file_are_refused(tmp_path):
             FileCredentials(path, BUCKET)
 
 
+@pytest.mark.parametrize(("text", "advice"), [
+    ("id:key \n", "line 1: a blank or a quotation mark; take it out"), ("'id':'key'", "a quotation mark"),
+    ("id\nkey\n", "line 1: not of the form"), ("", "no line for bucket .*; write SecretId:SecretKey or"),
+    ("COSAccessKeyId = id\nCOSSecretKey = key\n", "a blank"), ("COSAccessKeyId=id", "are both needed"),
+    ("\xff", "not UTF-8")])
+def test_mistakes_in_a_file_are_named(tmp_path, text, advice):
+    path = write(tmp_path / "p", "")
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(CredentialsError, match=f"{path}.*{advice}"):
+        FileCredentials(path, BUCKET)
+
+
+def test_places_that_cannot_be_looked_at(tmp_path):
+    closed = tmp_path / ("n" * 300)  # as root no folder is closed; a name that is too long fails in the same way
+    with pytest.raises(CredentialsError, match="no keys found"):
+        find_credentials(options(closed))
+    with pytest.raises(CredentialsError, match=r"cannot be read .File name too long.; it must be"):
+        find_credentials(options(tmp_path, passwd_file=str(closed)))
+
+
+@pytest.mark.parametrize("text", ["id:key\r\n", "\ufeffid:key\n", "# mine\n\nid:key"])
+def test_line_ends_and_marks_of_other_editors_do_no_harm(tmp_path, text):
+    assert FileCredentials(write(tmp_path / "p", text), BUCKET).get() == Credentials("id", "key")
+
+
 def test_changed_file_is_read_again(tmp_path):
     path = write(tmp_path / "p", "id:key")
     provider = FileCredentials(path, BUCKET)

@@ -51,7 +51,8 @@ CODES = [  # cos-protocol: HTTP status, code, errno
     (409, "ObjectNotAppendable", errno.EOPNOTSUPP), (409, "ObjectLocked", errno.EPERM),
     (409, "BucketNotEmpty", errno.ENOTEMPTY), (409, "RestoreAlreadyInProgress", errno.EBUSY),
     (411, "MissingContentLength", errno.EIO), (413, "Gateway", errno.EFBIG), (429, "TooManyRequests", errno.EAGAIN),
-    (451, "DomainAuditFailed", errno.EACCES), (500, "InternalError", errno.EIO), (501, "NotImplemented", errno.EOPNOTSUPP),
+    (451, "DomainAuditFailed", errno.EACCES), (500, "InternalError", errno.EIO),
+    (501, "NotImplemented", errno.EOPNOTSUPP),
     (502, "Gateway", errno.EIO), (503, "SlowDown", errno.EIO), (504, "Gateway", errno.EIO),
 ]
 

@@ -188,16 +188,28 @@ def test_forms_of_the_bucket(word: str, parts: Tuple[str, str]) -> None:
     assert parse_bucket(word) == parts
 
 
-@pytest.mark.parametrize("word", ["", ":/a", "a/b", "a b", "1250000000:b:c", "b?x"])
+@pytest.mark.parametrize("word", ["", ":/a", "a/b", "a b", "1250000000:b:c", "b?x", "b-1:sub", "cos://b-1"])
 def test_what_is_no_bucket_is_refused(word: str) -> None:
-    with pytest.raises(UsageError, match="is no bucket; give BUCKET-APPID"):
+    with pytest.raises(UsageError, match="is no bucket; the first word is BUCKET-APPID"):
         parse_bucket(word)
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    ([], "a bucket and a mount point are needed, 0 words are given; see cosfs --help"),
-    (["b-1"], "a bucket and a mount point are needed, 1 words are given; see cosfs --help"),
-    (["b-1", "/mnt", "/more"], "a bucket and a mount point are needed, 3 words are given; see cosfs --help"),
+    ([], "two words are needed, BUCKET-APPID and MOUNTPOINT, none is given; see cosfs --help"),
+    (["b-1"], "two words are needed, BUCKET-APPID and MOUNTPOINT, given is: b-1; see cosfs --help"),
+    (["b-1", "/mnt", "/more"],
+     "two words are needed, BUCKET-APPID and MOUNTPOINT, given is: b-1 /mnt /more; see cosfs --help"),
+    (["b-1", "/mnt", "url=h"], "url=h stands alone; options follow -o, joined by commas without blanks: "
+                               "-o url=URL,allow_other"),
+    (["b-1", "/mnt", "--url=h"], "option --url not recognized; write -o url"),
+    (["b-1", "/mnt", "-oURL=h"], "unknown option URL; did you mean url?"),
+    (["b-1", "/mnt", "-oregion=ap-guangzhou"],
+     "option region is not supported; name the region in url=https://cos.REGION.myqcloud.com"),
+    (["b", "/mnt", "-ourl=cos.ap-guangzhou.myqcloud.com"],
+     "bucket b has no APPID; give the full name, such as b-1250000000"),
+    (["mount", "b-1", "/mnt", "-ourl=h"],
+     "there is no command mount; leave the word out: cosfs BUCKET-APPID MOUNTPOINT -o url=URL"),
+    (["umount", "/mnt"], "there is no command umount; unmount with: fusermount -u MOUNTPOINT"),
     (["b-1", "/mnt"], "no endpoint is given; add -o url=https://cos.REGION.myqcloud.com"),
     (["B-1", "/mnt", "-ourl=h"], "bucket B-1 has capital letters; names of buckets are in small letters"),
     (["b-1", "/mnt", "-z"], "option -z not recognized; see cosfs --help"),

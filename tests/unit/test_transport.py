@@ -111,4 +111,8 @@ def test_everything_needed_to_write_an_object_again_is_kept():
     assert info.headers.extra == {"x-cos-server-side-encryption": "cos/kms",
                                   "x-cos-server-side-encryption-cos-kms-key-id": "key-id"}
     assert (info.crc64, info.version_id, info.restore) == (2**64 - 1, "v1", 'ongoing-request="true"')
-    assert "Content-Disposition" not in object_info("k", Headers(pairs), size_bytes=5, is_get=True).headers.standard
+    got = object_info("k", Headers(pairs), size_bytes=5, is_get=True)
+    assert "Content-Disposition" not in got.headers.standard
+    assert (info.complete, got.complete) == (True, False)
+    plain = [pair for pair in pairs if pair[0] != "Content-Disposition"]
+    assert object_info("k", Headers(plain), size_bytes=5, is_get=True).complete

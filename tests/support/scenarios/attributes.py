@@ -180,7 +180,8 @@ def test_extended_attribute_flags_and_errors(w: World, store: Store) -> None:
 def test_posix_acls_are_not_supported(w: World, store: Store) -> None:
     w.write_file("/f", b"")
     # version 2; owner rwx, user 7 r, group r, mask r, others none (linux/posix_acl_xattr.h)
-    acl = struct.pack("<I" + "HHI" * 5, 2, 1, 7, 2**32 - 1, 2, 4, 7, 4, 4, 2**32 - 1, 16, 4, 2**32 - 1, 32, 0, 2**32 - 1)
+    nobody = 2**32 - 1
+    acl = struct.pack("<I" + "HHI" * 5, 2, 1, 7, nobody, 2, 4, 7, 4, 4, nobody, 16, 4, nobody, 32, 0, nobody)
     with refused(errno.EOPNOTSUPP):
         w.setxattr("/f", "system.posix_acl_access", acl)
     for name in ("system.posix_acl_access", "system.posix_acl_default"):

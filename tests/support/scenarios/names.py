@@ -75,7 +75,8 @@ def test_awkward_names_are_renamed(w: World, store: Store) -> None:
 
 @scenario()
 def test_ordinary_names_are_the_same_in_the_bucket(w: World, store: Store) -> None:
-    for name in ("with space", "plus+plus", "per%20cent", "hash#", "question?", "amp&er", "apos'trophe", 'quo"te', "日本語"):
+    for name in ("with space", "plus+plus", "per%20cent", "hash#", "question?", "amp&er", "apos'trophe", 'quo"te',
+                 "日本語"):
         w.write_file("/" + name, name.encode())
         assert store.body(name) == name.encode()
 
