@@ -42,6 +42,10 @@ MATERIALIZE_LIMIT_BYTES = GIB
 """An open file that is removed or replaced keeps its content if at most this much has to be fetched; the
 handles of a larger one go stale, because removing it must not fill the local disk."""
 
+_AS_GOOD_AS_NEW_S = 1.0
+"""Content that came this short a time ago serves a new version without asking whether the object has changed since:
+a fetch for the purpose would leave a moment, too, before the new version is stored."""
+
 _FETCH_BYTES = 4 * MIB
 
 
@@ -292,7 +296,8 @@ class OpenFile:
 
     def _stage_small_body(self) -> None:
         """What was fetched with the headers of a small object need not be fetched again for its new version."""
-        body = None if self.base is None else self._context.tree.bodies.get(self.base.key, self.base.etag)
+        body = None if self.base is None else self._context.tree.bodies.get(
+            self.base.key, self.base.etag, max_age_s=_AS_GOOD_AS_NEW_S)
         if body is None:
             return
         with self._content.exclusive():

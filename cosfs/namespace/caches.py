@@ -279,14 +279,18 @@ class MetadataCache:
 class SmallBodies:
     """Contents of small objects that came with their headers, kept for the read that is likely to follow."""
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
-        self._bodies: LRUCache[Tuple[str, str], bytes] = LRUCache(limit_bytes, getsizeof=len)
+        self._bodies: LRUCache[Tuple[str, str], Tuple[float, bytes]] = LRUCache(
+            limit_bytes, getsizeof=lambda kept: len(kept[1]))
 
     def put(self, key: str, etag: str, body: bytes) -> None:
         with self._lock:
-            self._bodies[key, etag] = body
+            self._bodies[key, etag] = self._clock(), body
 
-    def get(self, key: str, etag: str) -> Optional[bytes]:
+    def get(self, key: str, etag: str, *, max_age_s: Optional[float] = None) -> Optional[bytes]:
+        """The whole content of that version; None if it is not here, or came more than ``max_age_s`` ago."""
         with self._lock:
-            return self._bodies.get((key, etag))
+            since, body = self._bodies.get((key, etag), (0.0, None))
+            return None if max_age_s is not None and self._clock() - since > max_age_s else body

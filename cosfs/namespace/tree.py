@@ -50,7 +50,7 @@ class Tree:
         self.cache = cache
         self._client = client
         self._pool = pool
-        self.bodies = SmallBodies(_SMALL_BODIES_BYTES)
+        self.bodies = SmallBodies(_SMALL_BODIES_BYTES, cache.now)
         self._walk = WalkDetector()
         self._walk_lock = threading.Lock()
         self._local: Dict[str, Attributes] = {}

@@ -6,7 +6,7 @@ import pytest
 
 from cosfs.config import FilesystemConfig
 from cosfs.cos.interface import ObjectHeaders
-from cosfs.errors import NoEntry
+from cosfs.errors import NoEntry, StaleHandle
 from cosfs.filesystem import Caller, CosFilesystem
 from tests.support.memory_client import MemoryClient
 
@@ -17,7 +17,8 @@ REQUESTS = ("head_object", "list_objects", "get_object", "put_object", "copy_obj
 class Mount:
     def __init__(self):
         self.client = MemoryClient()
-        self.filesystem = CosFilesystem(self.client, FilesystemConfig())
+        self.now = 1000.0
+        self.filesystem = CosFilesystem(self.client, FilesystemConfig(), monotonic=lambda: self.now)
         self._before = {}
 
     def spent(self):
@@ -206,3 +207,18 @@ def test_a_content_disposition_survives_a_chmod_after_a_read(mount):
     mount.filesystem.chmod("/d/f", 0o600)
     assert mount.spent() == {"head_object": 1, "copy_object": 1}
     assert mount.client.head_object("d/f").headers.standard["Content-Disposition"] == "inline"
+
+
+def test_a_foreign_append_is_not_overwritten_by_an_append_to_what_was_read_a_while_ago(mount):
+    mount.client.add("d/f", b"old")
+    mount.filesystem.readdir("/d")
+    mount.filesystem.getattr("/d/f")
+    mount.client.add("d/f", b"old, and theirs")
+    mount.now += 2
+    fh = mount.filesystem.open("/d/f", os.O_RDWR).fh
+    mount.filesystem.write(fh, 3, b"+")
+    with pytest.raises(StaleHandle):
+        mount.filesystem.flush(fh)
+    assert mount.client.body("d/f") == b"old, and theirs"
+    mount.client.add("d/f", b"old")  # so that closing leaves nothing unstored
+    mount.filesystem.release(fh)
