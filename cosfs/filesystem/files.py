@@ -38,8 +38,14 @@ class FileOperations:
         keep = True
         if handle is None:
             handle, keep = self._open_stored(path, flags)
-        if flags & os.O_TRUNC:
-            handle.file.truncate(0)
+        try:
+            if flags & os.O_TRUNC:
+                handle.file.truncate(0)
+            elif not handle.writable and not keep:
+                handle.file.begin_reading(handle.window)
+        except BaseException:
+            self.release(handle.fh)
+            raise
         return OpenResult(handle.fh, keep)
 
     def _open_stored(self, path: str, flags: int) -> Tuple[Handle, bool]:

@@ -31,8 +31,8 @@ from cosfs.filesystem.locks import SharedLock
 from cosfs.filesystem.types import Attr
 from cosfs.namespace.attributes import Attributes, encode
 from cosfs.reading.stream import ObjectReader
-from cosfs.reading.window import Window
-from cosfs.units import GIB, MAX_OBJECT_BYTES, MIB
+from cosfs.reading.window import AccessWindow, Window
+from cosfs.units import GIB, KIB, MAX_OBJECT_BYTES, MIB
 from cosfs.writing.extents import ExtentMap, Remote, Staged
 from cosfs.writing.staging import StagingFile
 
@@ -45,6 +45,9 @@ handles of a larger one go stale, because removing it must not fill the local di
 _AS_GOOD_AS_NEW_S = 1.0
 """Content that came this short a time ago serves a new version without asking whether the object has changed since:
 a fetch for the purpose would leave a moment, too, before the new version is stored."""
+
+_FIRST_READ_BYTES = 128 * KIB
+"""What the kernel asks for first of a file that is read from its beginning."""
 
 _FETCH_BYTES = 4 * MIB
 
@@ -100,6 +103,19 @@ class OpenFile:
             except (PreconditionFailed, ObjectNotFound) as exc:
                 if not self._serve_new_version(version):
                     raise StaleHandle(f"{self.path} changed in the bucket while it was open") from exc
+
+    def begin_reading(self, pattern: AccessWindow) -> None:
+        """Fetch the first bytes, which a reader is about to want, to see that the version is still there.
+
+        Raises: StaleHandle when it is not. From open(2) that makes the kernel look the name up again, and open what
+        is there now: the one moment in which a new version can take the place of the old without a trace.
+        """
+        first = min(_FIRST_READ_BYTES, self.size_bytes)
+        try:
+            self._read(0, first, pattern.observe(0, first) if first else None)
+        except (PreconditionFailed, ObjectNotFound) as exc:
+            self._context.cache.forget(self.path)
+            raise StaleHandle(f"{self.path} has changed in the bucket") from exc
 
     def _read(self, offset: int, size: int, window: Optional[Window] = None) -> bytes:
         with self._content.shared():

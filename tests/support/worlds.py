@@ -13,7 +13,7 @@ import stat
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from cosfs.errors import CosfsError, to_errno
+from cosfs.errors import CosfsError, StaleHandle, to_errno
 
 NOW = "now"
 OMIT = "omit"
@@ -363,10 +363,18 @@ class FilesystemWorld(World):
             if kind is None:
                 opened = self.filesystem.create(self.real(path), mode | stat.S_IFREG, flags, self._caller())
             else:
-                opened = self.filesystem.open(self.real(path), flags & ~(os.O_CREAT | os.O_EXCL))
+                opened = self._open_existing(self.real(path), flags & ~(os.O_CREAT | os.O_EXCL))
         self._flags[opened.fh] = flags
         self._path_of[opened.fh] = self.real(path)
         return int(opened.fh)
+
+    def _open_existing(self, path: str, flags: int) -> Any:
+        """As the kernel does: ESTALE of an open has the name looked up again, once (fs/namei.c, do_filp_open)."""
+        try:
+            return self.filesystem.open(path, flags)
+        except StaleHandle:
+            self.filesystem.getattr(path)
+            return self.filesystem.open(path, flags)
 
     def close(self, handle: int) -> None:
         self._path_of.pop(handle)
