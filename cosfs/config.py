@@ -57,6 +57,10 @@ class FilesystemConfig:
     xattr: bool = True
     """Extended attributes; without them getxattr answers ENODATA and setxattr is accepted and forgotten."""
 
+    attributes_by_listing: bool = False
+    """Show what a listing tells, and defaults for the rest, until a file's headers are known for another reason:
+    no HEAD per file, and no modes, owners, exact times or symbolic links."""
+
     stat_ttl_s: float = 60.0
     """Seconds that attributes of an object are believed. Long enough for one walk of a large tree; a changed
     object is noticed earlier when it is opened, because reads carry If-Match."""

@@ -81,6 +81,9 @@ ATTRIBUTES = _section(
             default="777"),
     _option("storage_class", "storage class of new objects: standard, standard_ia, intelligent_tiering, ...",
             "filesystem.storage_class", values.STORAGE_CLASS, default="standard"),
+    _option("meta", "list: show only what listings tell, which saves a request per file; modes, owners and symbolic "
+            "links are then not seen", "filesystem.attributes_by_listing", values.choice({"full": False, "list": True}),
+            default="full"),
     _option("noxattr", "no extended attributes", "filesystem.xattr", constant=False),
     _option("bucket_size", "size that df shows", "filesystem.bucket_size_bytes", values.size(1 << 20, plain=""),
             default="8P"),

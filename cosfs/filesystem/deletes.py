@@ -44,10 +44,6 @@ class DeleteQueue:
                 self._timer.daemon = True
                 self._timer.start()
 
-    def is_pending(self, key: str) -> bool:
-        with self._changed:
-            return key in self._waiting or key in self._sending
-
     @contextmanager
     def overwriting(self, key: str) -> Iterator[None]:
         """While an object is stored under ``key``: a pending delete is dropped, one on its way is awaited.

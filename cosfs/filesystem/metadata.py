@@ -138,14 +138,17 @@ class MetadataOperations:
 
     def _change_directory(self, path: str, entry: Entry, change: Change) -> None:
         context = self._context
+        bare_root = path == "/" and not context.tree.keys.prefix
+        local = context.tree.local_directory(path) is not None
+        if not bare_root and not local:
+            entry = replace(entry, info=context.tree.info(path, entry))
         attributes = change(self._names.attributes(path, entry))
-        if path == "/" and not context.tree.keys.prefix:
+        if bare_root:
             context.root_attributes = attributes
-        elif context.tree.local_directory(path) is not None:
+        elif local:
             context.tree.keep_locally(path, attributes)
         else:
-            info = context.tree.info(path, entry)
-            self._names.put_marker(path, attributes, replace(entry, info=info))
+            self._names.put_marker(path, attributes, entry)
         context.cache.directory_stored(path)
 
 

@@ -28,7 +28,7 @@ from cosfs.filesystem.context import Context
 from cosfs.filesystem.files import FileOperations
 from cosfs.filesystem.table import OpenFileTable
 from cosfs.filesystem.types import Attr, Caller, Dirent
-from cosfs.namespace.attributes import Attributes, decode, encode
+from cosfs.namespace.attributes import NS, Attributes, decode, encode
 from cosfs.namespace.caches import ABSENT, Entry
 from cosfs.namespace.content_type import guess_content_type
 from cosfs.namespace.paths import split
@@ -72,15 +72,19 @@ class NameOperations:
         local = context.tree.local_directory(path)
         if local is not None:
             return local
-        info = context.tree.info(path, entry)
-        if info is not None:
-            return decode(info, context.defaults)
+        info = entry.info if context.config.attributes_by_listing else context.tree.info(path, entry)
+        return self._default_attributes(path, entry) if info is None else decode(info, context.defaults)
+
+    def _default_attributes(self, path: str, entry: Entry) -> Attributes:
+        """What is shown of a directory without a marker, or of anything of which just a listing was seen."""
+        context = self._context
         defaults = context.defaults
         mode = defaults.mode
         if path == "/":
             mode = 0o777 & ~context.config.mp_umask if context.config.allow_other else 0o700
-        born_ns = context.started_ns
-        return Attributes(stat.S_IFDIR | mode, defaults.uid, defaults.gid, born_ns, born_ns, born_ns)
+        time_ns = int(entry.last_modified_s * NS) or context.started_ns
+        kind = stat.S_IFDIR if entry.is_directory else stat.S_IFREG
+        return Attributes(kind | mode, defaults.uid, defaults.gid, time_ns, time_ns, time_ns)
 
     def _directory_attr(self, path: str, entry: Entry) -> Attr:
         # A link count of 1 says "not counted"; find(1) then trusts it for nothing.
@@ -98,12 +102,13 @@ class NameOperations:
         return list(names.values())
 
     def _type_bits(self, entry: Entry) -> int:
-        """Listings do not tell symbolic links and special files from small regular ones."""
+        """Listings do not tell symbolic links and special files from small regular ones, unless these are ignored."""
         if entry.is_directory:
             return stat.S_IFDIR
         if entry.info is not None:
             return stat.S_IFMT(decode(entry.info, self._context.defaults).mode)
-        return stat.S_IFREG if entry.size_bytes >= PATH_MAX else 0
+        regular = entry.size_bytes >= PATH_MAX or self._context.config.attributes_by_listing
+        return stat.S_IFREG if regular else 0
 
     def mkdir(self, path: str, mode: int, caller: Caller) -> None:
         context = self._context

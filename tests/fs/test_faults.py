@@ -161,12 +161,26 @@ def test_failed_read_is_an_error_and_never_an_end_of_file(
     store.put("f", NEW)
     w = FilesystemWorld(make_filesystem(retries=1))
     server.set_faults(f"{fault},op=get_object")
-    handle = w.open("/f", os.O_RDONLY)
+    handle = w.open("/f", os.O_RDWR)  # a reader's open fetches the first bytes
     with refused_any(number, errno.EHOSTUNREACH if "truncate" in fault else number):
         w.read_all(handle)
     server.clear_faults()
     assert w.read_all(handle) == NEW
     w.close(handle)
+
+
+@pytest.mark.parametrize(("fault", "number"), READS, ids=lambda value: str(value).replace("kind=", ""))
+def test_a_reader_is_told_by_open_that_nothing_can_be_read(
+        fault: str, number: int, make_filesystem: FilesystemFactory, server: CosServer, store: CosStore,
+        expected_logs: Callable[[str], None]) -> None:
+    expected_logs(RETRIES)
+    store.put("f", NEW)
+    w = FilesystemWorld(make_filesystem(retries=1))
+    server.set_faults(f"{fault},op=get_object")
+    with refused_any(number, errno.EHOSTUNREACH if "truncate" in fault else number):
+        w.open("/f", os.O_RDONLY)
+    server.clear_faults()
+    assert w.read_file("/f") == NEW
 
 
 @pytest.mark.parametrize("fault", [fault for fault, number in READS if number != errno.EACCES],
@@ -199,7 +213,7 @@ def test_stalled_read_times_out(make_filesystem: FilesystemFactory, server: CosS
     impatient = make_client(server, retries=1, read_timeout_s=0.3)
     w = FilesystemWorld(make_filesystem(client=impatient))
     server.set_faults("kind=stall,op=get_object,seconds=3,at=5000,times=1")
-    with w.opened("/f", os.O_RDONLY) as handle:
+    with w.opened("/f", os.O_RDWR) as handle:
         with refused(errno.ETIMEDOUT):
             w.read_all(handle)
         assert w.read_all(handle) == NEW

@@ -15,10 +15,10 @@ REQUESTS = ("head_object", "list_objects", "get_object", "put_object", "copy_obj
 
 
 class Mount:
-    def __init__(self):
+    def __init__(self, **settings):
         self.client = MemoryClient()
         self.now = 1000.0
-        self.filesystem = CosFilesystem(self.client, FilesystemConfig(), monotonic=lambda: self.now)
+        self.filesystem = CosFilesystem(self.client, FilesystemConfig(**settings), monotonic=lambda: self.now)
         self._before = {}
 
     def spent(self):
@@ -222,3 +222,31 @@ def test_a_foreign_append_is_not_overwritten_by_an_append_to_what_was_read_a_whi
     assert mount.client.body("d/f") == b"old, and theirs"
     mount.client.add("d/f", b"old")  # so that closing leaves nothing unstored
     mount.filesystem.release(fh)
+
+
+@pytest.fixture
+def listing_mount():
+    mount = Mount(attributes_by_listing=True)
+    yield mount
+    mount.filesystem.stop()
+
+
+def test_by_listing_a_folder_of_many_files_is_shown_without_a_request_per_file(listing_mount):
+    for number in range(2500):
+        listing_mount.client.add(f"d/f{number:05d}", bytes(number % 7), ObjectHeaders(metadata={"mode": "33152"}))
+    sizes = {entry.name: listing_mount.filesystem.getattr(f"/d/{entry.name}").size_bytes
+             for entry in listing_mount.filesystem.readdir("/d")}
+    assert sizes == {f"f{number:05d}": number % 7 for number in range(2500)}
+    assert listing_mount.spent() == {"head_object": 1, "list_objects": 4}
+
+
+def test_by_listing_a_change_of_attributes_keeps_those_that_are_not_shown(listing_mount):
+    stored = {"mode": "33216", "uid": "7", "gid": "8", "mtime": "5"}
+    listing_mount.client.add("d/f", b"x", ObjectHeaders(metadata=stored))
+    listing_mount.client.add("d/e/", b"", ObjectHeaders(metadata={**stored, "mode": "16832"}))
+    listing_mount.filesystem.readdir("/d")
+    for path, key in (("/d/f", "d/f"), ("/d/e", "d/e/")):
+        assert listing_mount.filesystem.getattr(path).uid == 0
+        listing_mount.filesystem.chown(path, 9, -1)
+        metadata = listing_mount.client.head_object(key).headers.metadata
+        assert (metadata["uid"], metadata["gid"], int(metadata["mode"]) & 0o777) == ("9", "8", 0o700)
