@@ -32,10 +32,11 @@ from cosfs.cos.endpoint import ClientConfig  # noqa: E402
 from cosfs.cos.interface import ObjectClient, ObjectHeaders  # noqa: E402
 from cosfs.cos.retry import RetryPolicy  # noqa: E402
 from cosfs.filesystem import CosFilesystem  # noqa: E402
+from tests.support.filesystem_world import FilesystemWorld  # noqa: E402
 from tests.support.mount import FUSE_DEVICE, Mount  # noqa: E402
 from tests.support.server import CosServer  # noqa: E402
 from tests.support.stores import CosStore  # noqa: E402
-from tests.support.worlds import FilesystemWorld, OsWorld  # noqa: E402
+from tests.support.worlds import OsWorld  # noqa: E402
 
 _folder_numbers = itertools.count(1)
 

@@ -15,10 +15,10 @@ import pytest
 from cosfs.config import FilesystemConfig
 from cosfs.errors import StaleHandle
 from cosfs.filesystem import CosFilesystem
+from tests.support.filesystem_world import FilesystemWorld
 from tests.support.memory_client import MemoryClient, error
 from tests.support.scenarios import refused
 from tests.support.scenarios.files import pattern
-from tests.support.worlds import FilesystemWorld
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -14,11 +14,11 @@ from typing import Callable, List, NamedTuple
 import pytest
 
 from tests.conftest import FilesystemFactory
+from tests.support.filesystem_world import FilesystemWorld
 from tests.support.scenarios import refused
 from tests.support.scenarios.files import pattern
 from tests.support.server import CosServer
 from tests.support.stores import CosStore
-from tests.support.worlds import FilesystemWorld
 
 pytestmark = pytest.mark.timeout(60)
 

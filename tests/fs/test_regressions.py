@@ -16,10 +16,10 @@ from cosfs.config import FilesystemConfig
 from cosfs.cos.interface import ObjectHeaders, ObjectInfo
 from cosfs.errors import AccessDenied, CosServiceError
 from cosfs.filesystem import CosFilesystem
+from tests.support.filesystem_world import FilesystemWorld
 from tests.support.memory_client import Gate, MemoryClient, error
 from tests.support.scenarios import refused
 from tests.support.scenarios.files import pattern
-from tests.support.worlds import FilesystemWorld
 
 pytestmark = pytest.mark.timeout(30)
 

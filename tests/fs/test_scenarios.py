@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.filesystem_world import FilesystemWorld
 from tests.support.scenarios import Scenario, all_scenarios
 from tests.support.stores import CosStore
-from tests.support.worlds import FilesystemWorld
 
 
 @pytest.mark.parametrize("scenario", all_scenarios(), ids=lambda scenario: scenario.name[5:])

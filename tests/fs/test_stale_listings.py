@@ -7,10 +7,10 @@ from typing import Iterator
 
 import pytest
 
+from tests.support.filesystem_world import FilesystemWorld
 from tests.support.scenarios import refused
 from tests.support.server import CosServer
 from tests.support.stores import CosStore
-from tests.support.worlds import FilesystemWorld
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -14,8 +14,9 @@ from cosfs.config import FilesystemConfig
 from cosfs.cos.interface import ObjectHeaders
 from cosfs.filesystem import CosFilesystem
 from tests.model.machine import SIZES, FilesystemMachine, Target, content, known
+from tests.support.filesystem_world import FilesystemWorld
 from tests.support.memory_client import MemoryClient
-from tests.support.worlds import FilesystemWorld, World
+from tests.support.worlds import World
 
 PREFIX = "model/"
 
