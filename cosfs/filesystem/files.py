@@ -132,10 +132,19 @@ class FileOperations:
         """Commit: close(2) waits for that and gets its error. A reader leaves it to the writers, if there are any."""
         handle = self._table.handle(fh)
         if handle.writable or not self._table.has_writer(handle.file):
-            handle.file.commit()
+            self._commit_told(handle.file)
 
     def fsync(self, fh: int) -> None:
-        self._table.handle(fh).file.commit()
+        self._commit_told(self._table.handle(fh).file)
+
+    @staticmethod
+    def _commit_told(file: OpenFile) -> None:
+        """Commit for a caller who gets the error."""
+        try:
+            file.commit()
+        except CosfsError:
+            file.failure_told = True
+            raise
 
     def release(self, fh: int) -> None:
         """Forget a handle; the last one stores what no flush has seen, and frees the file's resources."""
@@ -145,8 +154,11 @@ class FileOperations:
         try:
             file.commit()
         except CosfsError as exc:
-            log.error("%s: what was written after the last close is lost (%d bytes in all): %s",
-                      file.path, file.size_bytes, exc)
+            if file.failure_told:
+                log.warning("%s is not stored, as its close or fsync was told: %s", file.path, exc)
+            else:
+                log.error("%s: what was written after the last close is lost (%d bytes in all): %s",
+                          file.path, file.size_bytes, exc)
         if self._table.drop(file):
             file.close()
 

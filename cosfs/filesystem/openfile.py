@@ -63,6 +63,8 @@ class OpenFile:
         self.detached = False
         self.keep_cache = True
         """Whether the kernel may hold pages from before this file was opened; see ``_serve_new_version``."""
+        self.failure_told = False
+        """Whether somebody was told that the content, as it is, could not be stored."""
         self._extents = ExtentMap() if base is None else ExtentMap.of_object(key, base.etag, base.size_bytes)
         self._staging: Optional[StagingFile] = None
         self._reader: Optional[ObjectReader] = None
@@ -243,6 +245,7 @@ class OpenFile:
         with self._attributes_lock:
             self.attributes = replace(self.attributes, mtime_ns=now, ctime_ns=now)
             self._attributes_dirty = True
+        self.failure_told = False
 
     # Into the bucket
 

@@ -90,7 +90,7 @@ def test_failed_write_is_told_at_close_and_leaves_the_old_object(
         case: Case, make_filesystem: FilesystemFactory, server: CosServer, store: CosStore,
         expected_logs: Callable[[str], None]) -> None:
     expected_logs(RETRIES)
-    expected_logs(r"what was written after the last close is lost")
+    expected_logs(r"is not stored, as its close or fsync was told")
     before = LARGE if case.key == "large" else OLD
     store.put(case.key, before)
     w = FilesystemWorld(make_filesystem(retries=1))
@@ -123,7 +123,7 @@ def test_wrong_checksum_of_a_stored_object_is_told_at_close(
         make_filesystem: FilesystemFactory, server: CosServer, store: CosStore,
         expected_logs: Callable[[str], None]) -> None:
     expected_logs(RETRIES)
-    expected_logs(r"what was written after the last close is lost")
+    expected_logs(r"is not stored, as its close or fsync was told")
     w = FilesystemWorld(make_filesystem(retries=1))
     server.set_faults("kind=wrong-crc,op=put_object")
     with refused(errno.EIO):
@@ -252,7 +252,7 @@ def test_lost_answer_of_an_exclusive_create_is_no_eexist(make_filesystem: Filesy
 def test_refusals_are_not_retried_and_keep_their_errno(
         status: int, code: str, number: int, make_filesystem: FilesystemFactory, server: CosServer, store: CosStore,
         expected_logs: Callable[[str], None]) -> None:
-    expected_logs("what was written after the last close is lost")
+    expected_logs("is not stored, as its close or fsync was told")
     store.put("f", OLD)
     w = FilesystemWorld(make_filesystem())
     server.set_faults(f"kind=status,status={status},code={code},op=put_object")
@@ -288,7 +288,7 @@ def test_upload_that_cannot_be_aborted_is_told_and_not_hidden(
         expected_logs: Callable[[str], None]) -> None:
     expected_logs(RETRIES)
     expected_logs("stays pending, it could not be aborted")
-    expected_logs("what was written after the last close is lost")
+    expected_logs("is not stored, as its close or fsync was told")
     w = FilesystemWorld(make_filesystem(retries=1))
     server.set_faults("kind=status,op=upload_part,times=1", "kind=status,op=abort_multipart_upload,times=1")
     handle = w.open("/f", os.O_WRONLY | os.O_CREAT)
@@ -467,7 +467,7 @@ def test_file_deleted_elsewhere_under_an_open_reader_is_estale(make_filesystem: 
 def test_edit_of_an_object_that_changed_elsewhere_is_told(make_filesystem: FilesystemFactory, server: CosServer,
                                                           store: CosStore,
                                                           expected_logs: Callable[[str], None]) -> None:
-    expected_logs("what was written after the last close is lost")
+    expected_logs("is not stored, as its close or fsync was told")
     store.put("f", LARGE)
     w = FilesystemWorld(make_filesystem())
     handle = w.open("/f", os.O_RDWR)

@@ -51,6 +51,7 @@ def hammer(folder: Path, seed: int) -> None:
 def test_mount_and_bucket_agree_after_a_fight_over_names(make_mount: MountFactory, store: CosStore) -> None:
     mount = make_mount("multipart_size=1")
     mount.expect_log(r"WARNING cosfs\.operations: .*errno 116")
+    mount.expect_log(r"WARNING cosfs\.filesystem\.files: .* as its close or fsync was told: .*has changed or is gone")
     with ThreadPoolExecutor(6) as pool:
         for fought in [pool.submit(hammer, mount.point, seed) for seed in range(1, 7)]:
             fought.result()

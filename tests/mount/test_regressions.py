@@ -29,7 +29,7 @@ def test_regression_failed_close_leaves_the_refused_bytes_readable(
     world.write_all(handle, b"2" * SIZE, 0)
     with refused(errno.EIO):
         world.close(handle)
-    mount.wait_for(lambda: "is lost" in mount.text(), "report of the loss", 10)
+    mount.wait_for(lambda: "is not stored" in mount.text(), "report of the loss", 10)
     server.clear_faults()
     assert store.body("f") == b"1" * SIZE
     assert world.read_file("/f") == b"1" * SIZE
