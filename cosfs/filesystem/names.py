@@ -114,6 +114,12 @@ class NameOperations:
         context = self._context
         self._check_absent(path)
         attributes = context.new_attributes(path, stat.S_IFDIR | stat.S_IMODE(mode), caller)
+        self._put_marker_or_keep(path, attributes)
+        context.cache.insert_listing(path, {})
+        context.touch_parent(path)
+
+    def _put_marker_or_keep(self, path: str, attributes: Attributes) -> None:
+        """Store a directory's marker; where the server takes none, keep the directory while the mount lives."""
         try:
             self.put_marker(path, attributes)
         except CosServiceError as exc:
@@ -121,9 +127,7 @@ class NameOperations:
                 raise
             log.warning("the server takes no directory markers (%s): %s exists in this mount only "
                         "until a file is in it", exc.code, path)
-            context.tree.keep_locally(path, attributes)
-        context.cache.insert_listing(path, {})
-        context.touch_parent(path)
+            self._context.tree.keep_locally(path, attributes)
 
     def put_marker(self, path: str, attributes: Attributes, entry: Entry = Entry("", True)) -> None:
         """Store a directory's marker; with the headers of the one that ``entry`` has, if any."""
@@ -224,13 +228,13 @@ class NameOperations:
         context = self._context
         parent = split(path)[0]
         entry = context.tree.find(parent)
-        if parent == "/" or entry is None or entry.marker:
+        if parent == "/" or entry is None or entry.marker or context.tree.local_directory(parent) is not None:
             return
         listing = context.cache.listing(parent)
         if listing or self._table.inside(parent):
             return
         if context.tree.info(parent, entry) is None and not context.tree.has_children(parent):
-            self.put_marker(parent, self.attributes(parent, entry))
+            self._put_marker_or_keep(parent, self.attributes(parent, entry))
 
     def symlink(self, path: str, target: str, caller: Caller) -> None:
         body = target.encode("utf-8", "surrogateescape")

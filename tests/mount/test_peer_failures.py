@@ -16,6 +16,7 @@ from cosfs.cos.interface import ObjectHeaders
 from tests.conftest import MountFactory
 from tests.support.mount import Mount
 from tests.support.scenarios import refused
+from tests.support.server import CosServer
 from tests.support.stores import CosStore
 from tests.support.worlds import OsWorld
 
@@ -350,3 +351,21 @@ def test_unlink_of_an_open_file_costs_no_server_side_copy(mounted: OsWorld, shar
     puts = [request for request in server.requests() if request["method"] == "PUT"]  # type: ignore[attr-defined]
     assert puts == []
     assert store.keys() == []
+
+
+def test_server_that_takes_no_directory_markers_does_not_make_mkdir_fail(
+        make_mount: MountFactory, server: CosServer, store: CosStore) -> None:
+    mount = make_mount("")
+    mount.expect_log(r"takes no directory markers .*/d exists in this mount only")
+    server.set_faults("kind=status,status=501,code=NotImplemented,op=put_object,key=*/")
+    folder = Path(mount.point) / "d"
+    folder.mkdir(mode=0o750)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o750
+    assert os.listdir(mount.point) == ["d"]
+    assert os.listdir(folder) == []
+    (folder / "f").write_bytes(b"x")
+    assert store.keys() == ["d/f"]
+    (folder / "f").unlink()
+    assert os.listdir(mount.point) == ["d"]
+    folder.rmdir()
+    assert os.listdir(mount.point) == []
