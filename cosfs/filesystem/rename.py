@@ -150,14 +150,14 @@ class RenameOperations:
         try:
             self._move_open_files(open_files, old, new)
         except BaseException:
-            self._undo([info.key for info in copied])
+            self._undo([info.key for info in copied.values()])
             raise
         try:
-            self._delete_all(list(closed))
+            self._delete_all(list(copied))
         finally:
             context.cache.forget_tree(old)
             context.cache.forget_tree(new)
-            infos = copied + [file.base for file in open_files if file.base is not None]
+            infos = list(copied.values()) + [file.base for file in open_files if file.base is not None]
             context.cache.changed_all(context.tree.entries(new, infos))
         local = context.tree.local_directory(old)
         if local is not None:
@@ -188,8 +188,12 @@ class RenameOperations:
         file.move(path, self._context.tree.keys.file_key(path), replaces=False)
         self._table.renamed(old_path, file)
 
-    def _copy_all(self, targets: Dict[str, str]) -> List[ObjectInfo]:
-        """Copy objects to their new keys at once; returns the copies. If one fails, none is left."""
+    def _copy_all(self, targets: Dict[str, str]) -> Dict[str, ObjectInfo]:
+        """Copy objects to their new keys at once. If one fails, none is left.
+
+        Returns the copies by their old keys: just these may be deleted. One that was not there when it was to be
+        copied is left out, and whatever somebody stores there afterwards stays.
+        """
         context = self._context
 
         def copy(key: str) -> Optional[ObjectInfo]:
@@ -201,7 +205,7 @@ class RenameOperations:
 
         futures = [context.names_pool.submit(copy, key) for key in targets]
         try:
-            return [info for info in wait_all(futures) if info is not None]
+            return {key: info for key, info in zip(targets, wait_all(futures)) if info is not None}
         except BaseException:
             done = [future.result() for future in futures if future.exception() is None]
             self._undo([info.key for info in done if info is not None])

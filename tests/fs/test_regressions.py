@@ -342,3 +342,15 @@ def test_regression_chmod_of_a_directory_empties_its_marker(w: FilesystemWorld, 
     client.add("d/", b"something")
     w.chmod("/d", 0o700)
     assert client.body("d/") == b"something"
+
+
+def test_regression_directory_rename_deletes_what_it_has_not_copied() -> None:
+    client = MemoryClient()
+    for name in ("a", "b"):
+        client.add(f"d/{name}", name.encode())
+    filesystem = CosFilesystem(client, FilesystemConfig())
+    filesystem.readdir("/d")
+    client.fail("head_object", error(404, "NoSuchKey"), nth=2)  # not there when asked, and stored again after that
+    filesystem.rename("/d", "/e")
+    filesystem.stop()
+    assert sorted(found.body for found in client.objects.values()) == [b"a", b"b"]
