@@ -26,11 +26,19 @@ from cosfs.cos.interface import (
     ObjectInfo,
     ProgressCallback,
     StoredObject,
+    Tags,
 )
-from cosfs.cos.multipart import FORBID_OVERWRITE, MultipartCalls, check_body, check_crc, stored_inside
+from cosfs.cos.multipart import (
+    FORBID_OVERWRITE,
+    MultipartCalls,
+    check_body,
+    check_crc,
+    exists_if_refused,
+    stored_inside,
+)
 from cosfs.cos.requester import Request
 from cosfs.cos.transport import Answer
-from cosfs.errors import CosException, InvalidParameter, ObjectExists, PreconditionFailed
+from cosfs.errors import CosException, CosServiceError, InvalidParameter, ObjectExists, PreconditionFailed
 from cosfs.units import MAX_LIST_KEYS
 
 if TYPE_CHECKING:
@@ -44,6 +52,7 @@ class BucketClient(MultipartCalls):
     """One bucket of a service that speaks COS, or S3 with ``signature="v4"``."""
 
     _conditional_gets = True
+    _conditional_puts = True
 
     def get_object(self, key: str, buffer: memoryview, *, start: int = 0, if_match: Optional[str] = None,
                    on_progress: Optional[ProgressCallback] = None) -> ObjectInfo:
@@ -67,6 +76,17 @@ class BucketClient(MultipartCalls):
 
     def put_object(self, key: str, body: Body, *, headers: ObjectHeaders,
                    forbid_overwrite: bool = False) -> StoredObject:
+        if forbid_overwrite and self._conditional_puts:
+            try:
+                return self._put(key, body, headers, forbid_overwrite=True)
+            except CosServiceError as exc:
+                if exc.status != 501:  # what S3 has for headers that a server does not know
+                    raise
+                log.info("the server knows no PUT that forbids overwriting; names are no longer guarded by it")
+                self._conditional_puts = False
+        return self._put(key, body, headers, forbid_overwrite=False)
+
+    def _put(self, key: str, body: Body, headers: ObjectHeaders, *, forbid_overwrite: bool) -> StoredObject:
         check_body(body)
         own_crc = crc64(body)
         pairs = [*object_request_headers(headers), *self._md5_headers(body)]
@@ -85,7 +105,8 @@ class BucketClient(MultipartCalls):
             check_crc(stored.crc64, own_crc, repr(key))
             return stored
         try:
-            return self._requester.call(counted, decode)
+            with exists_if_refused(forbid_overwrite):
+                return self._requester.call(counted, decode)
         except ObjectExists:
             own = self._own_object(key, memoryview(body).nbytes, own_crc, headers) if sendings > 1 else None
             if own is None:
@@ -99,9 +120,18 @@ class BucketClient(MultipartCalls):
         except CosException:
             return None
         metadata = {name.lower(): value for name, value in headers.metadata.items()}
-        if found.size_bytes != size_bytes or found.crc64 != own_crc or found.headers.metadata != metadata:
+        if found.size_bytes != size_bytes or found.crc64 not in (None, own_crc) or found.headers.metadata != metadata:
             return None
         return StoredObject(found.etag, found.crc64, found.version_id, found.last_modified_s)
+
+    def get_object_tagging(self, key: str) -> Tags:
+        request = Request("Get Object Tagging", "GET", check_key(key), params=[("tagging", "")])
+        try:
+            return self._requester.call(request, lambda answer: xml.parse_tagging(answer.read()))
+        except CosServiceError as exc:
+            if exc.code == "NoSuchTagSet":
+                return ()
+            raise
 
     def delete_object(self, key: str) -> None:
         self._requester.call(Request("Delete Object", "DELETE", check_key(key)), lambda _: None)
@@ -122,13 +152,13 @@ class BucketClient(MultipartCalls):
         return tuple(failure for failure in failures if failure.code != "NoSuchKey")
 
     def copy_object(self, source_key: str, key: str, *, headers: Optional[ObjectHeaders] = None,
-                    if_match: Optional[str] = None, forbid_overwrite: bool = False) -> StoredObject:
+                    storage_class: Optional[str] = None, if_match: Optional[str] = None,
+                    forbid_overwrite: bool = False) -> StoredObject:
         if headers is None and source_key == key:
             raise InvalidParameter("a copy of an object onto itself needs headers")
         pairs = self._copy_headers(source_key, if_match)
         pairs.append(("x-cos-metadata-directive", "Copy" if headers is None else "Replaced"))
-        if headers is not None:
-            pairs += object_request_headers(headers)
+        pairs += object_request_headers(ObjectHeaders(storage_class=storage_class) if headers is None else headers)
         if forbid_overwrite:
             pairs.append(FORBID_OVERWRITE)
         request = Request("Put Object - Copy", "PUT", check_key(key), headers=pairs)

@@ -75,10 +75,11 @@ class FileCredentials:
         return f"FileCredentials({str(self._path)!r})"
 
     def get(self) -> Credentials:
-        with self._lock:
-            if self._changed_locked():
-                self._reload_locked()
-            return self._credentials
+        if self._changed():  # without the lock, which many threads would wait for
+            with self._lock:
+                if self._changed():
+                    self._reload_locked()
+        return self._credentials
 
     def refresh(self, rejected: Credentials) -> Credentials:
         with self._lock:
@@ -86,7 +87,7 @@ class FileCredentials:
                 self._reload_locked()
             return self._credentials
 
-    def _changed_locked(self) -> bool:
+    def _changed(self) -> bool:
         try:
             return _state(self._path) != self._state
         except OSError:
@@ -117,7 +118,7 @@ def _unreadable(path: Path, exc: Exception) -> CredentialsError:
 
 
 def _state(path: Path) -> _FileState:
-    found = path.stat()
+    found = os.stat(path)
     return _FileState(found.st_ino, found.st_mtime_ns, found.st_size)
 
 

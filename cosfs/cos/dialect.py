@@ -38,7 +38,7 @@ class Dialect(Protocol):
     def query(self, params: Pairs) -> str:
         """The query as it goes out, without ``?``."""
 
-    def answer_headers(self, pairs: HeaderList) -> Headers:
+    def answer_headers(self, headers: Headers) -> Headers:
         """The headers of an answer in COS spelling."""
 
     def copy_source(self, source: Target, bucket: str, key: str, version_id: Optional[str] = None) -> str:
@@ -79,8 +79,8 @@ class CosDialect:
     def query(self, params: Pairs) -> str:
         return encode_query(params)
 
-    def answer_headers(self, pairs: HeaderList) -> Headers:
-        return Headers(pairs)
+    def answer_headers(self, headers: Headers) -> Headers:
+        return headers
 
     def copy_source(self, source: Target, bucket: str, key: str, version_id: Optional[str] = None) -> str:
         """``host/key``. With the bucket in the path the service's other form, ``/bucket/key``."""
@@ -146,10 +146,10 @@ class S3Dialect:
     def query(self, params: Pairs) -> str:
         return encode_query(params)
 
-    def answer_headers(self, pairs: HeaderList) -> Headers:
+    def answer_headers(self, headers: Headers) -> Headers:
         names = {theirs: ours for ours, theirs in _S3_NAMES.items() if theirs}
         result: HeaderList = []
-        for name, value in pairs:
+        for name, value in headers.items():
             lower = name.lower()
             if lower.startswith("x-amz-"):
                 name = names.get(lower, "x-cos-" + lower[len("x-amz-"):])

@@ -18,6 +18,9 @@ Body = Union[bytes, bytearray, memoryview]
 """The body of an upload: in memory, so that it can be sent again as it is."""
 
 
+TAGS_UNKNOWN = -1
+
+
 @dataclass(frozen=True)
 class ObjectHeaders:
     """The headers that are stored with an object, as they are sent on PUT, copy and initiate.
@@ -40,7 +43,9 @@ class ObjectInfo:
 
     ``crc64``: CRC-64/XZ of the whole object, None when the service gave none. ``storage_class``: STANDARD
     when the service names none. ``headers``: everything needed to write the object again unchanged, if
-    ``complete``: a GET may show a Content-Disposition that is not stored, so after one only HEAD tells.
+    ``complete``: a GET may show a Content-Disposition that is not stored, so after one only HEAD tells. Of tags, which
+    copies keep and uploads do not, it tells the number, or ``TAGS_UNKNOWN``: tags change and the version does not.
+    ``served_s``: the service's clock when it answered, None for what was not an answer to HEAD or GET.
     """
 
     key: str
@@ -53,6 +58,17 @@ class ObjectInfo:
     version_id: Optional[str] = None
     restore: Optional[str] = None
     complete: bool = True
+    tag_count: int = 0
+    served_s: Optional[float] = field(default=None, compare=False)
+
+    @property
+    def settled(self) -> bool:
+        """Whether every later change must show in the ETag or in Last-Modified.
+
+        Last-Modified has whole seconds, and a copy of an object onto itself with other headers keeps the ETag
+        ("Put Object - Copy"). The second second is for services of several machines.
+        """
+        return self.served_s is not None and self.served_s >= self.last_modified_s + 2
 
 
 @dataclass(frozen=True)
@@ -133,6 +149,9 @@ class CopySource:
 
 ProgressCallback = Callable[[int], None]
 
+Tags = Tuple[Tuple[str, str], ...]
+"""Names and values of an object's tags."""
+
 
 class ObjectClient(Protocol):
     """One bucket. Each method is one API call of the service (retries aside)."""
@@ -156,6 +175,9 @@ class ObjectClient(Protocol):
                    forbid_overwrite: bool = False) -> StoredObject:
         """Put Object with Content-MD5; the CRC-64 of the answer is checked. Raises: ObjectExists."""
 
+    def get_object_tagging(self, key: str) -> Tags:
+        """Get Object Tagging; empty when there are none. Raises: ObjectNotFound."""
+
     def delete_object(self, key: str) -> None:
         """Delete Object; a key that does not exist is no error."""
 
@@ -163,12 +185,13 @@ class ObjectClient(Protocol):
         """Delete Multiple Objects, at most 1,000 keys; returns those that were not deleted."""
 
     def copy_object(self, source_key: str, key: str, *, headers: Optional[ObjectHeaders] = None,
-                    if_match: Optional[str] = None, forbid_overwrite: bool = False) -> StoredObject:
-        """Put Object - Copy, up to 5 GiB.
+                    storage_class: Optional[str] = None, if_match: Optional[str] = None,
+                    forbid_overwrite: bool = False) -> StoredObject:
+        """Put Object - Copy, up to 5 GiB. Tags are copied.
 
         With ``headers`` the target gets exactly these (directive Replaced; required when the keys are
-        equal). Without, the service copies metadata and standard headers, but *not* the storage class and
-        the encryption; callers who want those pass ``headers``. An error inside a 200 answer is raised.
+        equal). Without, the service copies metadata and standard headers, but *not* the encryption, and not
+        the storage class: the target gets ``storage_class``. An error inside a 200 answer is raised.
         Raises: ObjectNotFound (source), PreconditionFailed, ObjectExists, ObjectArchived.
         """
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import List, Optional, Sequence, Tuple, TypeVar
+from contextlib import contextmanager
+from typing import Iterator, List, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from cosfs.cos import xml
 from cosfs.cos.crc64 import combine, crc64
@@ -24,10 +25,12 @@ from cosfs.cos.retry import is_transient
 from cosfs.cos.transport import Answer
 from cosfs.errors import (
     CosException,
+    CosServiceError,
     IntegrityError,
     InvalidAnswer,
     InvalidParameter,
     ObjectExists,
+    PreconditionFailed,
     UploadNotFound,
     service_error,
 )
@@ -93,8 +96,10 @@ class MultipartCalls:
         perhaps_done = False
         while True:
             try:
-                stored = self._requester.call(
-                    request, lambda answer: stored_inside(answer, "POST", "CompleteMultipartUploadResult"), retrying)
+                with exists_if_refused(forbid_overwrite):
+                    stored = self._requester.call(
+                        request, lambda answer: stored_inside(answer, "POST", "CompleteMultipartUploadResult"),
+                        retrying)
             except (UploadNotFound, ObjectExists) as exc:
                 failure: CosException = exc
                 done = self._completed(key, size_bytes, own_crc, started_s, gone=True) if perhaps_done else None
@@ -177,6 +182,22 @@ class MultipartCalls:
         if if_match is not None:
             pairs.append(("x-cos-copy-source-If-Match", f'"{strip_quotes(if_match)}"'))
         return pairs
+
+
+@contextmanager
+def exists_if_refused(forbid_overwrite: bool) -> Iterator[None]:
+    """Turn S3's refusal of a write that must not overwrite, which is a 412, into ObjectExists."""
+    try:
+        yield
+    except PreconditionFailed as exc:
+        if not forbid_overwrite:
+            raise
+        raise ObjectExists("PUT", {**_digest(exc), "code": "FileAlreadyExists"}, 409) from exc
+
+
+def _digest(exc: CosServiceError) -> Mapping[str, str]:
+    digest = exc.get_digest_msg()
+    return digest if isinstance(digest, dict) else {}
 
 
 def _part_params(number: int, upload_id: str) -> List[Tuple[str, str]]:

@@ -161,11 +161,11 @@ class Requester:
             in_memory, now_s=self.now_s(), repeated=repeated)
         query = self.dialect.query(request.params)
         try:
-            raw, pairs = self._transport.send(request.method, target.connect_url,
-                                              f"{target.raw_path}?{query}" if query else target.raw_path, wire, payload)
+            answer = self._transport.send(request.method, target.connect_url,
+                                          f"{target.raw_path}?{query}" if query else target.raw_path, wire, payload)
         except TransportFailure as failure:
             return _Failed(failure.error, not_carried_out=not failure.sent)
-        answer = Answer(raw, request.method, self.dialect.answer_headers(pairs))
+        answer.headers = self.dialect.answer_headers(answer.headers)
         if 200 <= answer.status < 300 and "x-cos-request-id" not in answer.headers:
             self._service_gives_ids = False
         try:

@@ -50,12 +50,20 @@ def _encoded_pairs(pairs: Pairs) -> List[Tuple[str, str]]:
 
 def cos_name_list(pairs: Pairs) -> str:
     """The value of ``q-header-list`` or ``q-url-param-list``."""
-    return ";".join(name for name, _ in _encoded_pairs(pairs))
+    return _names(_encoded_pairs(pairs))
+
+
+def _names(encoded: Pairs) -> str:
+    return ";".join([name for name, _ in encoded])
 
 
 def cos_http_string(method: str, path: str, params: Pairs, headers: Pairs) -> str:
     """``HttpString`` of the COS scheme. ``path`` is decoded: ``/`` and the key."""
-    lists = ("&".join(f"{name}={value}" for name, value in _encoded_pairs(pairs)) for pairs in (params, headers))
+    return _http_string(method, path, _encoded_pairs(params), _encoded_pairs(headers))
+
+
+def _http_string(method: str, path: str, encoded_params: Pairs, encoded_headers: Pairs) -> str:
+    lists = ["&".join([f"{name}={value}" for name, value in pairs]) for pairs in (encoded_params, encoded_headers)]
     return "\n".join([method.lower(), path, *lists, ""])
 
 
@@ -63,6 +71,7 @@ def cos_string_to_sign(key_time: str, http_string: str) -> str:
     return f"sha1\n{key_time}\n{hashlib.sha1(_to_bytes(http_string)).hexdigest()}\n"
 
 
+@lru_cache(maxsize=16)
 def cos_sign_key(secret_key: str, key_time: str) -> str:
     return hmac.new(_to_bytes(secret_key), _to_bytes(key_time), "sha1").hexdigest()
 
@@ -91,16 +100,17 @@ def cos_auth_fields(credentials: Credentials, method: str, path: str, params: Pa
     All ``params`` are signed, and those of ``headers`` that the official Python SDK signs. ``host`` is
     signed as given; that SDK gives it without the port.
     """
-    signed = [pair for pair in headers if _cos_signs(pair[0])]
+    signed = _encoded_pairs([pair for pair in headers if _cos_signs(pair[0])])
+    encoded_params = _encoded_pairs(params)
     key_time = f"{start_s};{end_s}"
-    http_string = cos_http_string(method, path, params, signed)
+    http_string = _http_string(method, path, encoded_params, signed)
     return [
         ("q-sign-algorithm", "sha1"),
         ("q-ak", credentials.secret_id),
         ("q-sign-time", key_time),
         ("q-key-time", key_time),
-        ("q-header-list", cos_name_list(signed)),
-        ("q-url-param-list", cos_name_list(params)),
+        ("q-header-list", _names(signed)),
+        ("q-url-param-list", _names(encoded_params)),
         ("q-signature", cos_signature(credentials.secret_key, key_time, http_string)),
     ]
 

@@ -18,7 +18,7 @@ from urllib.parse import unquote, unquote_plus
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from cosfs.cos.interface import DeleteFailure, ListedObject, ListPage, PendingUpload, StoredObject, UploadedPart
+from cosfs.cos.interface import DeleteFailure, ListedObject, ListPage, PendingUpload, StoredObject, Tags, UploadedPart
 from cosfs.errors import InvalidAnswer
 
 Row = Dict[str, str]
@@ -192,6 +192,13 @@ def parse_delete_result(body: bytes) -> Tuple[DeleteFailure, ...]:
     document = _parse(body, "DeleteResult")
     return tuple(DeleteFailure(row.get("key", ""), row.get("code", "Unknown"), row.get("message", ""))
                  for name, row in document.rows if name == "error")
+
+
+def parse_tagging(body: bytes) -> Tags:
+    """The tags of a ``Tagging``."""
+    root = parse_root(body)
+    rows = (_row(node) for node in root.iter() if _canonical(node.tag) == "tag")
+    return tuple((_required(row, "Key"), row.get("value", "")) for row in rows)
 
 
 def is_error(body: bytes) -> bool:

@@ -39,7 +39,8 @@ class AccessLog:
             "dialect": call.dialect,
         }
         for name, header in (("range", "range"), ("copy_source", "x-cos-copy-source"),
-                             ("copy_source_range", "x-cos-copy-source-range"), ("if_match", "if-match")):
+                             ("copy_source_range", "x-cos-copy-source-range"), ("if_match", "if-match"),
+                             ("content_md5", "content-md5")):
             if call.header(header):
                 line[name] = call.header(header)
         if call.faults:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Optional, Tuple
+from urllib.parse import parse_qsl
 
 from cosfs.server import documents, ids
 from cosfs.server import object_rules as rules
@@ -63,6 +64,8 @@ def _read_headers(call: Call, version: ObjectVersion) -> Headers:
     headers["Accept-Ranges"] = "bytes"
     if version.storage_class != rules.STANDARD:
         headers["x-cos-storage-class"] = version.storage_class
+    if version.detail.tagging:
+        headers["x-cos-tagging-count"] = str(len(parse_qsl(version.detail.tagging, keep_blank_values=True)))
     if call.dialect == "cos":
         headers["x-cos-object-type"] = NORMAL if version.kind == SYMLINK else version.kind
     if version.detail.restored_at_s is not None and version.detail.restore_expiry_s is not None:

@@ -336,6 +336,15 @@ def test_exclusive_put_that_was_done_although_its_answer_was_lost_is_no_error():
         make_client(server.url).put_object("key", b"body", headers=headers, forbid_overwrite=True)
 
 
+def test_a_put_that_forbids_overwriting_goes_without_where_the_server_does_not_know_the_header():
+    with RawServer(error(501, "NotImplemented"), answer(200, ETag='"abc"'), answer(200, ETag='"def"')) as server:
+        client = make_client(server.url)
+        assert client.put_object("key", b"body", headers=ObjectHeaders(), forbid_overwrite=True).etag == "abc"
+        assert client.put_object("other", b"body", headers=ObjectHeaders(), forbid_overwrite=True).etag == "def"
+        sent = ["x-cos-forbid-overwrite" in request.headers for request in server.requests]
+    assert sent == [True, False, False]
+
+
 # Repairs
 
 SKEWED = [error(403, "RequestTimeTooSkewed",

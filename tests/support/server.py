@@ -131,7 +131,8 @@ class CosServer:
         """The access log since the last ``clear_requests``, those lines whose fields equal ``equal``."""
         with open(self.access_log, "rb") as log:
             log.seek(self._read_from)
-            lines = [json.loads(line) for line in log.read().split(b"\n") if line]
+            whole = log.read().rpartition(b"\n")[0]  # the last line may be half written
+        lines = [json.loads(line) for line in whole.split(b"\n") if line]
         return [line for line in lines if all(line[name] == value for name, value in equal.items())]
 
     def clear_requests(self) -> None:

@@ -1,0 +1,144 @@
+"""HTTP/1.1 as it is on a connection: sending a request, receiving an answer. Used by transport.py only.
+
+In urllib3 and http.client most of the CPU of a small request goes into ``email.parser``, copies of the headers
+and checks of each (measured; figures in transport.py). The bodies of answers are left to http.client.
+
+Source: RFC 9112. An answer whose framing is in doubt is refused: folded or malformed headers, several
+different lengths, codings other than chunked.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+from typing import Iterable, List, Optional, Tuple, Union
+
+from cosfs.cos.headers import HeaderList, Headers
+from cosfs.errors import InvalidParameter
+
+Payload = Union[bytes, bytearray, memoryview, Iterable[bytes], None]
+
+_MAX_HEAD_BYTES = 64 * 1024  # http.client's limit for one line; services limit the headers of an object to some KiB
+_SEND_BYTES = 256 * 1024  # the time-out is for each of these
+_JOINED_BYTES = 64 * 1024  # copying this much is cheaper than one more system call and packet
+
+_UNSENDABLE_TARGET = re.compile(r"[^!-~]")
+_UNSENDABLE_VALUE = re.compile(r"[\r\n\0]")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: [^\r\n]*)?\r?\n")
+_EMPTY_LINES = (b"\r\n", b"\n")
+_HEADER_LINE = re.compile(r"^([!-9;-~]+):[ \t]*([^\r\n\0]*)\r?\n", re.MULTILINE)
+
+
+def request_head(method: str, target: str, headers: HeaderList) -> bytes:
+    """Request line and headers. Raises: InvalidParameter for what splits a header."""
+    if _UNSENDABLE_TARGET.search(target):
+        raise InvalidParameter("a request target is not encoded")
+    lines = [f"{method} {target} HTTP/1.1"]
+    for name, value in {"Accept-Encoding": "identity", **dict(headers)}.items():
+        if _UNSENDABLE_VALUE.search(value) or _UNSENDABLE_TARGET.search(name) or not name:
+            raise InvalidParameter(f"header {name!r} cannot be sent: a line break, or a name that is not ASCII")
+        lines.append(f"{name}: {value}")
+    lines.append("\r\n")
+    return "\r\n".join(lines).encode("utf-8", "surrogateescape")
+
+
+def exchange(sock: socket.socket, method: str, head: bytes, payload: Payload, *, chunked: bool,
+             timeout_s: float) -> Response:
+    """Send a request and receive the head of its answer. Raises: http.client.HTTPException, OSError."""
+    if sock.gettimeout() != timeout_s:
+        sock.settimeout(timeout_s)  # a system call
+    try:
+        _send(sock, head, payload, chunked=chunked)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the answer may have come before all was sent
+    response = Response(sock, method)
+    response.begin()
+    return response
+
+
+def _send(sock: socket.socket, head: bytes, payload: Payload, *, chunked: bool) -> None:
+    if payload is None:
+        sock.sendall(head)
+    elif isinstance(payload, (bytes, bytearray, memoryview)):
+        body = memoryview(payload).cast("B")
+        if len(body) <= _JOINED_BYTES:
+            sock.sendall(b"".join((head, body)))
+            return
+        sock.sendall(head)
+        for start in range(0, len(body), _SEND_BYTES):
+            sock.sendall(body[start:start + _SEND_BYTES])
+    else:
+        sock.sendall(head)
+        for piece in payload:
+            if piece:
+                sock.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+        if chunked:
+            sock.sendall(b"0\r\n\r\n")
+
+
+class Response(http.client.HTTPResponse):
+    """An answer of which ``begin`` has received the head; the methods of http.client read the body.
+
+    ``fields``: the headers. ``keeps``: another request may follow on the connection, once the body is read.
+    """
+
+    fields: Headers
+    keeps: bool
+
+    def __init__(self, sock: socket.socket, method: str) -> None:
+        super().__init__(sock, method=method)
+        self._bodiless = method == "HEAD"
+
+    def begin(self) -> None:
+        """Receive the head. Raises: http.client.HTTPException, OSError."""
+        self.status = http.client.CONTINUE
+        while self.status < http.client.OK:
+            minor, self.status, pairs = self._receive_head()
+        self.fields = Headers(pairs)
+        coding = self.fields.get("Transfer-Encoding", "").lower()
+        if coding not in ("", "chunked"):
+            raise http.client.HTTPException("unknown transfer coding")
+        self.chunked, self.chunk_left = bool(coding), None
+        self.length = None if self.chunked else _length(pairs)
+        if self._bodiless or self.status in (http.client.NO_CONTENT, http.client.NOT_MODIFIED):
+            self.length = 0
+        connection = self.fields.get("Connection", "").lower()
+        self.keeps = (("close" not in connection if minor else "keep-alive" in connection)
+                      and (self.chunked or self.length is not None))
+        self.will_close = not self.keeps
+
+    def _receive_head(self) -> Tuple[int, int, HeaderList]:
+        """Minor version, status, headers."""
+        lines: List[bytes] = []
+        left = _MAX_HEAD_BYTES
+        while True:
+            line = self.fp.readline(left)
+            if line in _EMPTY_LINES:
+                break
+            left -= len(line)
+            if not left:
+                raise http.client.LineTooLong("head")
+            if not lines and not line:
+                raise http.client.RemoteDisconnected("")
+            if not line.endswith(b"\n"):
+                raise http.client.HTTPException("the head is cut off")
+            lines.append(line)
+        status = _STATUS_LINE.fullmatch(lines[0]) if lines else None
+        if status is None:
+            raise http.client.BadStatusLine("")
+        pairs = _HEADER_LINE.findall(b"".join(lines[1:]).decode("latin-1"))
+        if len(pairs) != len(lines) - 1:  # folded lines among them, which nobody sends who means well
+            raise http.client.HTTPException("malformed header")
+        return int(status[1]), int(status[2]), pairs
+
+
+def _length(pairs: HeaderList) -> Optional[int]:
+    """The length of a body that is not chunked. Raises: http.client.HTTPException."""
+    found = {value.strip() for name, value in pairs if name.lower() == "content-length"}
+    if not found:
+        return None
+    value = found.pop()
+    if found or not (value.isascii() and value.isdigit()):
+        raise http.client.HTTPException("unclear Content-Length")
+    return int(value)
