@@ -5,7 +5,8 @@ The headers are those of Tencent's C++ cosfs, so both tools read each other's ob
 percent-encoded JSON object of base64 values. Beside them stand headers that the other tool passes through
 untouched: ``mtime-ns``, ``atime`` and ``ctime`` as ``<seconds>.<nanoseconds>`` and ``rdev``. The three
 times are believed only while the seconds of ``mtime-ns`` equal ``mtime``: a tool that knows nothing of
-them leaves them stale when it changes the file.
+them leaves them stale when it changes the file. They are left out, ``ctime`` first, where the service's
+limit for the metadata of one object leaves no room for them.
 
 Read as well: s3sync's ``permissions``, ``owner``, ``group``, and decimal fractions in ``mtime`` (s3fs, rclone).
 """
@@ -86,36 +87,71 @@ def decode(info: ObjectInfo, defaults: Defaults) -> Attributes:
 def encode(attributes: Attributes, foreign: Mapping[str, str]) -> Dict[str, str]:
     """The user metadata of an object; ``foreign`` is what other tools stored, which is kept.
 
-    Raises: MetadataTooLarge.
+    Raises: MetadataTooLarge, when it does not fit without the exact times either.
     """
     metadata = {name: value for name, value in foreign.items() if name not in OWN_NAMES}
-    metadata.update(
-        mode=str(attributes.mode), uid=str(attributes.uid), gid=str(attributes.gid),
-        mtime=str(attributes.mtime_ns // NS), atime=_format_time(attributes.atime_ns),
-        ctime=_format_time(attributes.ctime_ns))
-    metadata["mtime-ns"] = _format_time(attributes.mtime_ns)
+    metadata.update(mode=str(attributes.mode), uid=str(attributes.uid), gid=str(attributes.gid),
+                    mtime=str(attributes.mtime_ns // NS))
     if attributes.rdev:
         metadata["rdev"] = str(attributes.rdev)
     if attributes.xattrs:
         metadata["xattr"] = encode_xattrs(attributes.xattrs)
-    size = sum(len("x-cos-meta-") + len(name) + len(value.encode("utf-8")) for name, value in metadata.items())
+    size = sum(_size(name, value) for name, value in metadata.items())
     if size > MAX_METADATA_BYTES:
         raise MetadataTooLarge(f"attributes take {size} bytes of metadata; the service stores {MAX_METADATA_BYTES}")
+    exact = {"mtime-ns": attributes.mtime_ns, "atime": attributes.atime_ns, "ctime": attributes.ctime_ns}
+    for name, time_ns in exact.items():
+        value = _format_time(time_ns)
+        size += _size(name, value)
+        if size > MAX_METADATA_BYTES:
+            break
+        metadata[name] = value
     return metadata
+
+
+def _size(name: str, value: str) -> int:
+    return len("x-cos-meta-") + len(name.encode()) + len(value.encode())
+
+
+def decode_file(info: ObjectInfo, defaults: Defaults) -> Attributes:
+    """The attributes of a file: of an object, or of what a directory's marker holds."""
+    attributes = decode(info, defaults)
+    if info.key.endswith("/"):
+        return replace(attributes, mode=stat.S_IFREG | stat.S_IMODE(attributes.mode))
+    return attributes
 
 
 def is_directory_object(info: ObjectInfo) -> bool:
     """True for a marker, and for the old directory objects: ``dir`` by its type, ``dir_$folder$``."""
+    if info.key.endswith("/"):
+        return True
     mode = _first_number(info.headers.metadata, 0, "mode", "permissions")
     if stat.S_IFMT(mode):
         return stat.S_ISDIR(mode)
-    return info.key.endswith(("/", OLD_FOLDER_SUFFIX)) or info.headers.standard.get("Content-Type") in _DIRECTORY_TYPES
+    if info.key.endswith(OLD_FOLDER_SUFFIX) and not info.size_bytes:
+        return True
+    return info.headers.standard.get("Content-Type") in _DIRECTORY_TYPES
+
+
+def is_old_directory(info: ObjectInfo) -> bool:
+    """True for a directory object that is no marker; listings show it as an empty object."""
+    return is_directory_object(info) and not info.key.endswith("/")
+
+
+def stored_type(info: ObjectInfo) -> int:
+    """The type bits of the file that an object is, whatever the mount's defaults."""
+    if info.key.endswith("/"):
+        return stat.S_IFDIR
+    kind = stat.S_IFMT(_first_number(info.headers.metadata, 0, "mode", "permissions"))
+    return kind or (stat.S_IFDIR if is_directory_object(info) else stat.S_IFREG)
 
 
 def _decode_mode(info: ObjectInfo, defaults: Defaults) -> int:
     mode = _first_number(info.headers.metadata, -1, "mode", "permissions")
     if mode < 0:
         mode = defaults.mode
+    if info.key.endswith("/"):  # whatever a tool that copies attributes has put there
+        return stat.S_IFDIR | stat.S_IMODE(mode)
     if stat.S_IFMT(mode):
         return mode
     return mode | (stat.S_IFDIR if is_directory_object(info) else stat.S_IFREG)
@@ -123,15 +159,17 @@ def _decode_mode(info: ObjectInfo, defaults: Defaults) -> int:
 
 def _first_number(metadata: Mapping[str, str], default: int, *names: str) -> int:
     for name in names:
-        text = metadata.get(name, "")
-        if text.isascii() and text.isdigit():
+        text = metadata.get(name)
+        if text is not None and text.isascii() and text.isdigit():
             return int(text)
     return default
 
 
 def _parse_time(text: Optional[str]) -> Optional[int]:
     """Nanoseconds of ``<seconds>[.<fraction>]``; the fraction counts upward, also for negative seconds."""
-    seconds, _, fraction = (text or "").strip().partition(".")
+    if text is None:
+        return None
+    seconds, _, fraction = text.strip().partition(".")
     try:
         return int(seconds) * NS + int((fraction + "0" * 9)[:9])
     except ValueError:
@@ -154,7 +192,7 @@ def _json_name(name: str) -> str:
 
 def decode_xattrs(header: str) -> Dict[str, bytes]:
     """Read both our JSON and the C++ tool's near-JSON; fields that make no sense are left out."""
-    text = unquote(header).strip()
+    text = unquote(header).strip() if header else ""
     if not text.startswith("{"):
         return {}
     xattrs: Dict[str, bytes] = {}

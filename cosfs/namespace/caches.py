@@ -2,6 +2,11 @@
 
 Three kinds of knowledge, each with its TTL: what a path is (``Entry``), that a path is absent
 (``ABSENT``), and the whole listing of a directory, which answers for every name in it, absent ones too.
+A listing that is too old to tell which names there are goes on telling what those in it are, for as long as
+attributes are believed: a program that looks at each of very many names takes longer than one listing holds.
+Of an object that only a listing showed some 430 bytes are kept, name and key of 10 bytes each included (measured over
+300,000 of them, CPython 3.11); headers take about 1,300 more.
+
 Own changes are written through to all three, and are kept apart for ``OVERLAY_S`` as well, because a
 listing may lag behind them ("GET Bucket": eventually consistent) or may have been on its way when they
 were made; within that time they win over what a listing or a lookup says.
@@ -13,8 +18,7 @@ from __future__ import annotations
 
 import enum
 import threading
-from dataclasses import dataclass
-from typing import Callable, Dict, Mapping, MutableMapping, Optional, Tuple, Union
+from typing import Callable, Dict, List, Mapping, MutableMapping, NamedTuple, Optional, Tuple, Union
 
 from cachetools import LRUCache, TTLCache
 
@@ -25,8 +29,7 @@ OVERLAY_S = 10.0
 """Longer than the seconds by which listings were seen to lag; short enough that a foreign change shows."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A file or directory of the bucket.
 
     ``key``: of the object; for a directory, of its marker. ``marker``: whether a directory's marker is
@@ -40,16 +43,30 @@ class Entry:
     last_modified_s: float = 0.0
     info: Optional[ObjectInfo] = None
     marker: Optional[bool] = None
+    storage_class: str = "STANDARD"
+
+    @property
+    def headers_known(self) -> bool:
+        """Whether nothing is left to ask: the headers are here, or the directory has no object."""
+        return self.info is not None or self.marker is False
+
+    def is_version_of(self, info: ObjectInfo) -> bool:
+        """Whether the object is still the one that ``info`` describes, if that was settled.
+
+        A lifecycle rule moves an object to another class and leaves ETag and Last-Modified ("Lifecycle Overview").
+        """
+        return (self.etag == info.etag and int(self.last_modified_s) == int(info.last_modified_s)
+                and self.storage_class == info.storage_class)
 
 
 def entry_of_info(info: ObjectInfo, *, is_directory: bool) -> Entry:
     return Entry(info.key, is_directory, 0 if is_directory else info.size_bytes, info.etag,
-                 info.last_modified_s, info, marker=is_directory or None)
+                 info.last_modified_s, info, is_directory or None, info.storage_class)
 
 
 def entry_of_row(row: ListedObject, *, is_directory: bool = False) -> Entry:
     return Entry(row.key, is_directory, 0 if is_directory else row.size_bytes, row.etag, row.last_modified_s,
-                 marker=is_directory or None)
+                 None, is_directory or None, row.storage_class)
 
 
 class Absence(enum.Enum):
@@ -61,19 +78,29 @@ Known = Union[Entry, Absence]
 Listing = Mapping[str, Entry]
 
 
+class _Listed(NamedTuple):
+    """A complete listing, and until when it tells which names there are not."""
+
+    names: Dict[str, Entry]
+    complete_until_s: float
+
+
 class MetadataCache:
     """Cached knowledge by path. ``clock`` is monotonic seconds; sizes are numbers of entries."""
 
     def __init__(self, *, stat_ttl_s: float, negative_ttl_s: float, listing_ttl_s: float, max_entries: int,
                  clock: Callable[[], float]) -> None:
         self._clock = clock
+        self._listing_ttl_s = listing_ttl_s
+        self._negative_ttl_s = negative_ttl_s
         self._lock = threading.Lock()
         self._entries: MutableMapping[str, Entry] = TTLCache(max_entries, stat_ttl_s, timer=clock)
         self._absent: MutableMapping[str, Absence] = TTLCache(max_entries, negative_ttl_s, timer=clock)
         # Counted by entries, not by directories: one huge directory must not be free of charge. A listing
         # larger than the cache cannot be kept at all (cachetools refuses it).
-        self._listings: TTLCache[str, Dict[str, Entry]] = TTLCache(
-            10 * max_entries, listing_ttl_s, timer=clock, getsizeof=lambda names: 1 + len(names))
+        self._listings: TTLCache[str, _Listed] = TTLCache(
+            10 * max_entries, max(listing_ttl_s, stat_ttl_s), timer=clock,
+            getsizeof=lambda listed: 1 + len(listed.names))
         self._own: MutableMapping[str, Dict[str, Tuple[float, Known]]] = TTLCache(
             max_entries, OVERLAY_S, timer=clock)
         self._misses: MutableMapping[str, int] = TTLCache(max_entries, listing_ttl_s, timer=clock)
@@ -87,30 +114,50 @@ class MetadataCache:
         """What a path is; None when that has to be asked."""
         parent, name = split(path)
         with self._lock:
-            listing = self._listings.get(parent)
-            if listing is not None and name:
-                return listing.get(name, ABSENT)
+            listed = self._listings.get(parent)
+            if listed is not None and name:
+                row = listed.names.get(name)
+                if row is not None:
+                    return self._believed_locked(path, row)
+                if self._clock() < listed.complete_until_s:
+                    return ABSENT
             entry = self._entries.get(path)
             if entry is not None:
                 return entry
             own = self._own_locked(parent).get(name)
             # A file is asked for by HEAD, which does not lag: it may have been changed elsewhere since.
-            if own is not None and (not isinstance(own[1], Entry) or own[1].is_directory):
+            if own is not None and isinstance(own[1], Entry) and own[1].is_directory:
+                return own[1]
+            if own is not None and own[1] is ABSENT and self._clock() - own[0] < self._negative_ttl_s:
                 return own[1]
             return self._absent.get(path)
 
     def listing(self, path: str) -> Optional[Listing]:
         """The complete children of a directory, by name; None when they have to be listed."""
         with self._lock:
-            names = self._listings.get(path)
-            return None if names is None else dict(names)
+            listed = self._listings.get(path)
+            return None if listed is None or self._clock() >= listed.complete_until_s else dict(listed.names)
+
+    def names(self, path: str) -> Optional[List[str]]:
+        """The names of the last listing of a directory, in its order, if that is still here."""
+        with self._lock:
+            listed = self._listings.get(path)
+            return None if listed is None else list(listed.names)
+
+    def folders(self, path: str) -> Optional[List[str]]:
+        """Those of ``names`` that are directories."""
+        with self._lock:
+            listed = self._listings.get(path)
+            return None if listed is None else [name for name, entry in listed.names.items() if entry.is_directory]
 
     def insert(self, path: str, known: Known, *, asked_at: float) -> Known:
         """Store the answer to a lookup sent at ``asked_at``; returns what holds, own changes included."""
         parent, name = split(path)
         with self._lock:
             own = self._own_locked(parent).get(name)
-            if own is not None and own[0] >= asked_at:
+            # Of directories listings tell, which may lag behind a removal.
+            lags = own is not None and own[1] is ABSENT and isinstance(known, Entry) and known.is_directory
+            if own is not None and (lags or own[0] >= asked_at):
                 return own[1]
             self._store_locked(path, known)
             self._update_listing_locked(parent, name, known)
@@ -132,7 +179,7 @@ class MetadataCache:
             for name, entry in merged.items():
                 self._keep_info_locked(path, name, merged, entry)
             if fresh and 1 + len(merged) <= self._listings.maxsize:
-                self._listings[path] = merged
+                self._listings[path] = _Listed(merged, self._clock() + self._listing_ttl_s)
             return dict(merged)
 
     def changed(self, path: str, known: Known) -> None:
@@ -174,6 +221,12 @@ class MetadataCache:
             parents = [parent for parent in self._own if parent == directory or is_inside(parent, directory)]
             return {join(parent, name): known for parent in parents
                     for name, (_, known) in self._own_locked(parent).items()}
+
+    def infos_inside(self, directory: str) -> Dict[str, ObjectInfo]:
+        """All headers that are known of objects at or below a directory, by key."""
+        with self._lock:
+            return {entry.info.key: entry.info for path, entry in self._entries.items()
+                    if entry.info is not None and (path == directory or is_inside(path, directory))}
 
     def directory_changed(self, path: str, time_ns: int) -> None:
         """A name in a directory came, went or changed; the bucket has no place to store that time."""
@@ -217,6 +270,15 @@ class MetadataCache:
             self._listings.pop(parent, None)
             self._own_locked(parent).pop(name, None)
 
+    def directory_removed(self, path: str) -> None:
+        """Forget what an empty directory held; what is known of its own name stays."""
+        with self._lock:
+            listed = self._listings.pop(path, None)
+            for name in () if listed is None else listed.names:
+                self._entries.pop(join(path, name), None)
+            self._directory_times.pop(path, None)
+            self._misses.pop(path, None)
+
     def forget_tree(self, path: str) -> None:
         """Forget a directory and everything below it."""
         self.forget(path)
@@ -258,22 +320,39 @@ class MetadataCache:
 
     def _update_listing_locked(self, parent: str, name: str, known: Known) -> None:
         """A cached listing is always the newest that is known, so that it can answer first."""
-        listing = self._listings.get(parent)
-        if listing is None or not name:
+        listed = self._listings.get(parent)
+        if listed is None or not name:
             return
         if isinstance(known, Entry):
-            listing[name] = known
+            listed.names[name] = known
         else:
-            listing.pop(name, None)
+            listed.names.pop(name, None)
 
     def _keep_info_locked(self, path: str, name: str, merged: Dict[str, Entry], entry: Entry) -> None:
-        """A row of the version whose HEAD is known need not be asked again."""
+        """A row of the version whose headers are known need not be asked again.
+
+        What a HEAD told too soon after the object's last change is not believed again (``ObjectInfo.settled``); what
+        this mount wrote itself is, while its attributes are.
+        """
         if entry.info is not None:
             return
         known = self._entries.get(f"{path.rstrip('/')}/{name}")
-        if known is not None and known.info is not None and known.etag == entry.etag \
-                and known.last_modified_s == entry.last_modified_s and known.is_directory == entry.is_directory:
+        if known is not None and known.info is not None and entry.is_version_of(known.info) \
+                and known.is_directory == entry.is_directory and (known.info.settled or known.info.served_s is None):
             merged[name] = known
+
+    def _believed_locked(self, path: str, row: Entry) -> Entry:
+        """What a listing says of a name, with what has a time of its own.
+
+        A listing does not tell whether a directory has a marker, and does not prove the headers that this mount wrote:
+        another host may have changed them within the same second.
+        """
+        if row.is_directory and row.marker is None:
+            known = self._entries.get(path)
+            return known if known is not None and known.is_directory else row
+        if row.info is not None and row.info.served_s is None and path not in self._entries:
+            return row._replace(info=None)
+        return row
 
 
 class SmallBodies:

@@ -10,12 +10,12 @@ Pure: no I/O, no clock, no lock (``WalkDetector`` is guarded by its user).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence
 
 from cosfs.cos.interface import ListedObject
-from cosfs.namespace.attributes import OLD_FOLDER_SUFFIX
-from cosfs.namespace.caches import Entry, entry_of_row
-from cosfs.namespace.paths import component_to_name, is_inside, join, split
+from cosfs.namespace.caches import Entry
+from cosfs.namespace.children import add_directory, add_object
+from cosfs.namespace.paths import is_inside, join, split
 
 _CHAIN = 3
 """Directories listed one below or beside the other that make a walk; with two, each ``ls`` after a ``cd`` would."""
@@ -54,7 +54,7 @@ class WalkDetector:
 class FlatPage:
     """The directories that a page of a flat listing tells completely.
 
-    ``listings``: by path, their children by name. ``hidden``: keys that no path can name.
+    ``listings``: by path, their children by name. ``hidden``: keys that have no path.
     """
 
     listings: Dict[str, Dict[str, Entry]] = field(default_factory=dict)
@@ -66,54 +66,39 @@ def marker_before(prefix: str) -> str:
     return prefix[:-1] + chr(ord("/") - 1)
 
 
-def read_flat_page(rows: Sequence[ListedObject], top_path: str, top_prefix: str, marker: str, *,
+def read_flat_page(rows: Sequence[ListedObject], top_prefix: str, paths: Mapping[str, str], marker: str, *,
                    truncated: bool) -> FlatPage:
-    """Sort the rows of ``LIST prefix=top_prefix marker=marker`` into the directories below ``top_path``.
+    """Sort the rows of ``LIST prefix=top_prefix marker=marker`` into the directories below.
 
-    A directory is complete when its keys begin after the marker, and end before the last row or the listing
-    does. What is known only in part is left out.
+    ``paths``: of the directories that are known, the top's among them, by prefix; a directory whose name depends
+    on an object that comes before the marker must be one of those. A directory is complete when its keys begin
+    after the marker, and end before the last row or the listing does. What is known only in part is left out.
     """
     page = FlatPage()
-    known: Dict[str, Tuple[str, Dict[str, Entry]]] = {}
+    found = dict(paths)
+    known: Dict[str, Dict[str, Entry]] = {}
     for row in rows:
-        _add_row(row, top_path, top_prefix, known, page.hidden)
+        _add_row(row, top_prefix, found, known, page.hidden)
     last = rows[-1].key if rows else ""
-    for path, (prefix, names) in known.items():
-        ends = not truncated or (last > prefix and not last.startswith(prefix))
-        if prefix > marker and ends:
-            page.listings[path] = names
+    for prefix, names in known.items():
+        begins = prefix > marker and (prefix in paths or prefix[:-1] > marker)
+        if begins and (not truncated or (last > prefix and not last.startswith(prefix))):
+            page.listings[found[prefix]] = names
     return page
 
 
-def _add_row(row: ListedObject, top_path: str, top_prefix: str, known: Dict[str, Tuple[str, Dict[str, Entry]]],
+def _add_row(row: ListedObject, top_prefix: str, paths: Dict[str, str], known: Dict[str, Dict[str, Entry]],
              hidden: List[str]) -> None:
     """Note an object, and the directories on the way to it, as children of their parents."""
-    path, prefix = top_path, top_prefix
+    prefix = top_prefix
     *folders, leaf = row.key[len(top_prefix):].split("/")
     for folder in folders:
-        name = component_to_name(folder)
-        if name is None:
-            hidden.append(row.key)
-            return
-        child_prefix = f"{prefix}{folder}/"
-        names = known.setdefault(path, (prefix, {}))[1]
-        if name not in names:
-            marker = row.key == child_prefix
-            names[name] = entry_of_row(row, is_directory=True) if marker else Entry(
-                child_prefix, is_directory=True, marker=False)
-        path, prefix = join(path, name), child_prefix
-    names = known.setdefault(path, (prefix, {}))[1]
-    if leaf and not add_object(names, row, leaf):
-        hidden.append(row.key)
-
-
-def add_object(names: Dict[str, Entry], row: ListedObject, component: str) -> bool:
-    """Note an object as the child that the last component of its key names; False when no path can."""
-    old_folder = component.endswith(OLD_FOLDER_SUFFIX) and row.size_bytes == 0
-    name = component_to_name(component[:-len(OLD_FOLDER_SUFFIX)] if old_folder else component)
-    if name is None:
-        return False
-    # An old folder's object wins over a bare prefix: whoever removes the directory must remove that object.
-    if not old_folder or name not in names or names[name].is_directory:
-        names[name] = entry_of_row(row, is_directory=old_folder)
-    return True
+        names = known.setdefault(prefix, {})
+        path, prefix = paths[prefix], f"{prefix}{folder}/"
+        if prefix not in paths:
+            name = add_directory(names, prefix, folder, marker=row if row.key == prefix else False)
+            if name is None:
+                hidden.append(row.key)
+                return
+            paths[prefix] = join(path, name)
+    add_object(known.setdefault(prefix, {}), row, leaf, hidden)

@@ -19,6 +19,7 @@ from cosfs.namespace.attributes import (
     is_directory_object,
 )
 from cosfs.namespace.content_type import guess_content_type
+from cosfs.units import MAX_METADATA_BYTES
 
 DEFAULTS = Defaults(mode=0o777, uid=1000, gid=1001)
 TIMES = st.integers(-(2**40), 2**40).map(lambda seconds: seconds * NS) | st.integers(-(2**62), 2**62)
@@ -78,6 +79,30 @@ def test_names_of_s3sync_are_read():
 def test_foreign_metadata_is_kept_and_old_spellings_replaced():
     written = encode(Attributes(0o100644, 1, 2, 0, 0, 0), {"mode": "1", "owner": "9", "author": "someone"})
     assert (written["mode"], written["author"], "owner" in written) == ("33188", "someone", False)
+
+
+def full(free_bytes):
+    """Foreign metadata that leaves this much of the service's limit to us."""
+    return {"note": "n" * (MAX_METADATA_BYTES - len("x-cos-meta-note") - free_bytes)}
+
+
+def test_exact_times_give_way_in_order_where_metadata_is_short():
+    attributes = Attributes(0o100644, 1000, 1001, 1_700_000_000 * NS + 5, 7 * NS, 1_700_000_001 * NS)
+    needed = sum(len("x-cos-meta-" + name + value) for name, value in encode(attributes, {}).items())
+    optional = []
+    for free in range(needed, 0, -1):
+        try:
+            written = encode(attributes, full(free))
+        except MetadataTooLarge:
+            break
+        names = [name for name in ("mtime-ns", "atime", "ctime") if name in written]
+        if optional[-1:] != [names]:
+            optional.append(names)
+        assert sum(len("x-cos-meta-" + name + value) for name, value in written.items()) <= MAX_METADATA_BYTES
+        shown = decode(info(written), DEFAULTS)
+        assert (shown.mode, shown.uid, shown.gid, shown.mtime_ns // NS) == (0o100644, 1000, 1001, 1_700_000_000)
+    assert optional == [["mtime-ns", "atime", "ctime"], ["mtime-ns", "atime"], ["mtime-ns"], []]
+    assert free < len("x-cos-meta-mode33188x-cos-meta-uid1000x-cos-meta-gid1001x-cos-meta-mtime1700000000")
 
 
 def test_metadata_over_the_limit_is_refused():

@@ -17,21 +17,24 @@ def rows(keys):
 
 def children(keys, prefix):
     """The truth: names directly below a prefix, with whether each is a directory."""
-    found = {}
-    for key in keys:
-        if key.startswith(prefix) and key != prefix:
-            name, slash, _ = key[len(prefix):].partition("/")
-            found[name] = bool(slash) and found.get(name, True)
-    return found
+    parts = [key[len(prefix):].partition("/") for key in keys if key.startswith(prefix)]
+    files = {name: False for name, slash, _ in parts if name and not slash}
+    own = {"\u241b+": False} if prefix in keys else {}
+    return {**files, **own, **{("\u241b+" if name in files else "") + name: True for name, slash, _ in parts if slash}}
+
+
+def prefix_of(path):
+    """The inverse of what ``children`` names."""
+    return "".join(name.replace("\u241b+", "") + "/" for name in path.split("/") if name)
 
 
 @given(st.sets(KEYS, max_size=30), st.sampled_from(["a/", "a/b/", "b/", "a-/"]), st.integers(1, 12))
 def test_listings_of_a_page_are_complete_and_true(keys, start, size):
     marker = marker_before(start)
     after = [row for row in rows(keys) if row.key > marker]
-    page = read_flat_page(after[:size], "/", "", marker, truncated=len(after) > size)
+    page = read_flat_page(after[:size], "", {"": "/"}, marker, truncated=len(after) > size)
     for path, names in page.listings.items():
-        prefix = path.lstrip("/") + "/" if path != "/" else ""
+        prefix = prefix_of(path)
         assert {name: entry.is_directory for name, entry in names.items()} == children(keys, prefix)
         for entry in names.values():
             assert entry.key in keys or (entry.is_directory and entry.marker is False)
@@ -43,18 +46,24 @@ def test_a_page_that_is_not_truncated_tells_the_directory_it_begins_with(keys):
     for prefix in folders:
         marker = marker_before(prefix)
         after = [row for row in rows(keys) if row.key > marker]
-        assert "/" + prefix[:-1] in read_flat_page(after, "/", "", marker, truncated=False).listings
+        paths = {"": "/", prefix: "/" + prefix[:-1]}
+        assert "/" + prefix[:-1] in read_flat_page(after, "", paths, marker, truncated=False).listings
 
 
 def test_a_directory_that_goes_on_after_the_page_is_left_out():
-    page = read_flat_page(rows(["t/a/1", "t/b/1"]), "/t", "t/", "t/", truncated=True)
+    page = read_flat_page(rows(["t/a/1", "t/b/1"]), "t/", {"t/": "/t"}, "t/", truncated=True)
     assert set(page.listings) == {"/t/a"}
 
 
-def test_keys_without_a_name_are_told():
-    page = read_flat_page(rows(["t/a//x", "t/a/y"]), "/t", "t/", "t/", truncated=False)
-    assert page.hidden == ["t/a//x"]
+def test_keys_without_a_path_are_told():
+    page = read_flat_page(rows(["t/a/\0/x", "t/a/y"]), "t/", {"t/": "/t"}, "t/", truncated=False)
+    assert page.hidden == ["t/a/\0/x"]
     assert set(page.listings["/t/a"]) == {"y"}
+
+
+def test_a_directory_whose_name_depends_on_what_was_before_the_page_is_left_out():
+    page = read_flat_page(rows(["t/a/1", "t/b/1"]), "t/", {"t/": "/t"}, "t/a.", truncated=False)
+    assert set(page.listings) == {"/t/b"}
 
 
 def test_a_descent_is_a_walk_at_its_third_directory_and_siblings_belong_to_it():

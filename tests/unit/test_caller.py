@@ -1,0 +1,63 @@
+"""What /proc tells of the caller's system call."""
+
+import os
+import platform
+import threading
+import time
+
+import pytest
+
+from cosfs import caller
+from cosfs.caller import purpose_of
+from cosfs.filesystem import Purpose
+
+KNOWN_MACHINE = platform.machine() in ("x86_64", "aarch64")
+
+
+def await_purpose(thread_id, wanted):
+    """The wanted purpose, or the last one seen within ten seconds."""
+    deadline = time.monotonic() + 10
+    while (seen := purpose_of(thread_id)) is not wanted and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return seen
+
+
+@pytest.mark.skipif(not KNOWN_MACHINE, reason="no table of system calls for this machine")
+def test_a_thread_that_waits_inside_open_is_seen_to_open(tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = threading.Thread(target=lambda: os.close(os.open(fifo, os.O_RDONLY)))
+    reader.start()
+    try:
+        assert await_purpose(reader.native_id, Purpose.OPEN) is Purpose.OPEN
+    finally:
+        os.close(os.open(fifo, os.O_WRONLY))
+        reader.join(10)
+
+
+@pytest.mark.skipif(not KNOWN_MACHINE, reason="no table of system calls for this machine")
+def test_a_thread_that_waits_inside_another_call_does_something_else():
+    ends = os.pipe()
+    reader = threading.Thread(target=lambda: os.read(ends[0], 1))
+    reader.start()
+    try:
+        assert await_purpose(reader.native_id, Purpose.OTHER) is Purpose.OTHER
+    finally:
+        os.write(ends[1], b"x")
+        reader.join(10)
+        for end in ends:
+            os.close(end)
+
+
+@pytest.mark.parametrize("tid", [0, -1, 2**22 + 1])
+def test_nothing_is_known_of_a_caller_out_of_sight(tid):
+    assert purpose_of(tid) is Purpose.UNKNOWN
+
+
+def test_nothing_is_known_of_a_thread_that_does_not_wait():
+    assert purpose_of(threading.get_native_id()) in (Purpose.UNKNOWN, Purpose.OTHER)  # it runs, in read(2) of procfs
+
+
+def test_nothing_is_known_on_other_machines(monkeypatch):
+    monkeypatch.setattr(caller, "_NUMBERS", {})
+    assert purpose_of(threading.get_native_id()) is Purpose.UNKNOWN
