@@ -216,7 +216,7 @@ def help_text() -> str:
             names = ", ".join(_form(option) for option in members)
             parts.append(textwrap.fill(names, WIDTH, initial_indent="  ", subsequent_indent="  ",
                                        break_on_hyphens=False))
-    parts.append("\nOther commands: cosfs serve DIR (see cosfs serve --help)")
+    parts.append("\nOther commands: cosfs recover BUCKET-APPID, cosfs serve DIR (each has --help)")
     parts.append("Unmount: fusermount -u MOUNTPOINT (as root: umount MOUNTPOINT)")
     return "\n".join(parts)
 
@@ -237,7 +237,7 @@ def _described(option: Option) -> str:
 def _entry(form: str, text: str) -> str:
     indent = 26
     lines = textwrap.wrap(text, WIDTH - indent, break_on_hyphens=False)
-    start = f"  {form}".ljust(indent)
+    start = f"  {form} ".ljust(indent)
     if len(start) > indent:
         return "\n".join([start.rstrip(), *(" " * indent + line for line in lines)])
     return "\n".join([start + lines[0], *(" " * indent + line for line in lines[1:])])
@@ -258,11 +258,12 @@ def run(argv: Sequence[str]) -> int:
             print(f"cosfs: warning: {warning}", file=sys.stderr)
         return mount(config, dropped_options=line.dropped)
     except (UsageError, MountError) as exc:
-        print(f"cosfs: {_one_line(str(exc))}", file=sys.stderr)
+        print(f"cosfs: {one_line(str(exc))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """A message as it is shown, whatever it was made of."""
     return " ".join(text.split())

@@ -15,6 +15,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from cosfs.cli import values
 from cosfs.cli.values import Value
+from cosfs.config import Conflict
 from cosfs.units import MIB
 
 
@@ -84,6 +85,9 @@ ATTRIBUTES = _section(
     _option("meta", "list: show only what listings tell, which saves a request per file; modes, owners and symbolic "
             "links are then not seen", "filesystem.attributes_by_listing", values.choice({"full": False, "list": True}),
             default="full"),
+    _option("conflict", "when a file that was changed here has changed in the bucket as well: overwrite what is there, "
+            "fail (close and fsync report it), or keep-both, the own version under a second name",
+            "filesystem.conflict", values.choice({kind.value: kind for kind in Conflict}), default="overwrite"),
     _option("noxattr", "no extended attributes", "filesystem.xattr", constant=False),
     _option("bucket_size", "size that df shows", "filesystem.bucket_size_bytes", values.size(1 << 20, plain=""),
             default="8P"),
@@ -108,7 +112,7 @@ TRANSFER = _section(
     _option("multipart_size", "size of a part in MB", "filesystem.part_size_bytes",
             values.scaled(values.whole(1, 5120, "MB"), MIB), default="10"),
     _option("multireq_max", "HEAD requests in flight at once for a listing", "filesystem.parallel_heads",
-            values.whole(1, 256), default="20"),
+            values.whole(1, 256), default="64"),
     _option("memory_limit", "memory for read-ahead and upload buffers of all files together",
             "filesystem.memory_limit_bytes", values.size(16 * MIB, plain="M"), default="512M"),
     _option("user_agent_suffix", "text added to the User-Agent header", "connection.user_agent_suffix", values.TEXT),
@@ -120,13 +124,26 @@ TRANSFER = _section(
 CACHES = _section(
     "Caches and local disk",
     _option("stat_cache_expire", "how long attributes, listings and absence of names are believed; by default "
-            "attributes 60, the others 10", "filesystem.stat_ttl_s filesystem.listing_ttl_s filesystem.negative_ttl_s",
-            values.seconds(0)),
+            "attributes 60, the others 10; 0: not at all. Of this and the next two, what is given last counts",
+            "filesystem.stat_ttl_s filesystem.listing_ttl_s filesystem.negative_ttl_s", values.seconds(0),
+            aliases=("stat_cache_interval_expire",)),
+    _option("listing_cache_expire", "how long a folder's listing is believed: until then new files of others do not "
+            "show", "filesystem.listing_ttl_s", values.seconds(0), default="10"),
+    _option("negative_cache_expire", "how long a name that was not there is believed to be absent",
+            "filesystem.negative_ttl_s", values.seconds(0), default="10"),
+    _option("disable_noobj_cache", "the same as negative_cache_expire=0", "filesystem.negative_ttl_s", constant=0.0),
+    _option("attr_timeout", "how long the kernel itself believes attributes; default: 1, but no longer than "
+            "stat_cache_expire", "fuse.attr_timeout", values.seconds(0)),
+    _option("entry_timeout", "the same for names", "fuse.entry_timeout", values.seconds(0)),
+    _option("negative_timeout", "the same for absent names; default: 1, but no longer than negative_cache_expire",
+            "fuse.negative_timeout", values.seconds(0)),
     _option("max_stat_cache_size", "entries of the attribute cache", "filesystem.max_stat_entries",
             values.whole(1, 100_000_000), default="100000"),
     _option("tmpdir", "folder for data not yet uploaded", "filesystem.staging_folder", values.PATH),
     _option("ensure_diskfree", "MB that stay free on the disk of tmpdir", "filesystem.staging_reserve_bytes",
             values.scaled(values.whole(0, 1 << 30, "MB"), MIB), default="512"),
+    _option("state_dir", "folder for what outlives the mount: renames under way, headers of objects; default: "
+            "/var/lib/cosfs, for users other than root ~/.local/state/cosfs", "mount.state_folder", values.PATH),
     _option("use_cache", "folder of the data cache; accepted, has no effect yet", "", values.PATH, state=State.INERT),
 )
 
@@ -157,7 +174,7 @@ def _fuse_values(value: Value, names: str) -> List[Option]:
 
 FUSE_SECTION = "Passed to the kernel or the FUSE library"
 KERNEL = [
-    *_fuse_values(values.seconds(0), "attr_timeout entry_timeout negative_timeout ac_attr_timeout"),
+    *_fuse_values(values.seconds(0), "ac_attr_timeout"),
     *_fuse_values(values.whole(4096, 1 << 30), "max_read max_readahead max_write"),
     *_fuse_values(values.whole(1, 65535), "max_background congestion_threshold"),
     *_words(FUSE_SECTION, "default_permissions big_writes suid nosuid dev nodev exec noexec atime noatime sync async "
