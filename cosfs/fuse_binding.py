@@ -64,10 +64,10 @@ def _time(spec: Any) -> Time:
     return int(spec.tv_sec) * 1_000_000_000 + int(spec.tv_nsec)
 
 
-def caller_ids() -> Tuple[int, int]:
-    """User and group of the process whose request this thread serves."""
-    uid, gid, _ = fuse.fuse_get_context()
-    return uid, gid
+def caller_ids() -> Tuple[int, int, int]:
+    """User, group and thread id of whoever made the request that this thread serves; 0 for an id out of sight."""
+    uid, gid, tid = fuse.fuse_get_context()
+    return uid, gid, tid
 
 
 def run(operations: Operations, mount_point: str, *, foreground: bool, threads: bool, options: Options) -> None:

@@ -12,7 +12,7 @@ import logging
 import os
 import urllib.request
 from dataclasses import replace
-from typing import Callable, Dict, Optional, Sequence
+from typing import Callable, Dict, List, Optional, Sequence
 from urllib.parse import urlsplit
 
 from cosfs.config import ConnectionConfig, FuseOptions, MountConfig
@@ -22,8 +22,9 @@ from cosfs.cos.endpoint import ClientConfig
 from cosfs.cos.retry import RetryPolicy
 from cosfs.daemon import CapturedStderr, StartFailed, configure_logging, run_in_background
 from cosfs.errors import CosException
-from cosfs.filesystem import CosFilesystem
+from cosfs.filesystem import CosFilesystem, Recovered
 from cosfs.preflight import MountError, check_bucket, check_local
+from cosfs.state import bucket_folder, make_folder
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,23 @@ def mount(config: MountConfig, *, dropped_options: Sequence[str] = ()) -> int:
     if os.stat(config.mount_point).st_dev == device:
         raise MountError(f"{config.mount_point} was mounted but cannot be seen; it may be in another mount namespace")
     return 0
+
+
+def recover(config: MountConfig) -> List[Recovered]:
+    """Deal with what killed mounts have left, without mounting. Raises: MountError."""
+    settings = client_config(config.connection, _credentials(config.connection))
+    _check_bucket(config, settings)
+    connection = config.connection
+    folder = bucket_folder(config.state_folder, connection.url, connection.bucket)
+    if not os.path.isdir(folder):
+        return []
+    client = BucketClient(settings)
+    filesystem = CosFilesystem(client, replace(config.filesystem, state_folder=folder))
+    try:
+        return filesystem.recover()
+    finally:
+        filesystem.stop()
+        client.close()
 
 
 def _credentials(connection: ConnectionConfig) -> Optional[CredentialsProvider]:
@@ -124,19 +142,28 @@ def _allocate_from_one_heap() -> None:
 def _serve(config: MountConfig, settings: ClientConfig, ready: Callable[[], None]) -> None:
     """Serve the mount until it is unmounted. Raises: MountError when it could not be made."""
     _allocate_from_one_heap()
-    probe = BucketClient(replace(settings, retry=PREFLIGHT_RETRY))
-    try:
-        check_bucket(probe, config, probe.clock_offset_s)
-    finally:
-        probe.close()
+    _check_bucket(config, settings)
     client = BucketClient(settings)
-    filesystem = CosFilesystem(client, config.filesystem)
+    filesystem = CosFilesystem(client, replace(config.filesystem, state_folder=_state_folder(config)))
     try:
         _run_fuse(filesystem, config, ready)
     finally:
         filesystem.stop()
         client.close()
     log.info("%s is unmounted", config.mount_point)
+
+
+def _check_bucket(config: MountConfig, settings: ClientConfig) -> None:
+    probe = BucketClient(replace(settings, retry=PREFLIGHT_RETRY))
+    try:
+        check_bucket(probe, config, probe.clock_offset_s)
+    finally:
+        probe.close()
+
+
+def _state_folder(config: MountConfig) -> Optional[str]:
+    connection = config.connection
+    return make_folder(bucket_folder(config.state_folder, connection.url, connection.bucket))
 
 
 def _run_fuse(filesystem: CosFilesystem, config: MountConfig, ready: Callable[[], None]) -> None:
@@ -177,8 +204,8 @@ def fuse_options(config: MountConfig) -> FuseOptions:
         "atomic_o_trunc": True,
         # the kernel checks modes, sticky folders and ownership; ours would be a second, worse opinion
         "default_permissions": True,
-        "attr_timeout": KERNEL_TIMEOUT_S,
-        "entry_timeout": KERNEL_TIMEOUT_S,
-        "negative_timeout": KERNEL_TIMEOUT_S,
+        "attr_timeout": min(KERNEL_TIMEOUT_S, config.filesystem.stat_ttl_s),
+        "entry_timeout": min(KERNEL_TIMEOUT_S, config.filesystem.stat_ttl_s),
+        "negative_timeout": min(KERNEL_TIMEOUT_S, config.filesystem.negative_ttl_s),
         **config.fuse_options,
     }

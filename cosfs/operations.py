@@ -11,10 +11,20 @@ Threading: fusepy calls from many threads at once; there is no state here.
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from cosfs.errors import CosClientError, CosServiceError, FilesystemError, StagingFailed, StagingFull, to_errno
-from cosfs.filesystem import Caller, CosFilesystem, Time
+from cosfs.caller import purpose_of
+from cosfs.errors import (
+    CosClientError,
+    CosServiceError,
+    FilesystemError,
+    ObjectExists,
+    StagingFailed,
+    StagingFull,
+    to_errno,
+)
+from cosfs.filesystem import Caller, CosFilesystem, Purpose, Time
 from cosfs.fuse_binding import FuseOSError, Operations, caller_ids
 
 log = logging.getLogger(__name__)
@@ -58,7 +68,7 @@ class CosOperations(Operations):  # type: ignore[misc]  # fusepy has no type hin
         """Nothing: who made the filesystem stops it once FUSE has returned."""
 
     def getattr(self, path: Optional[str], fi: Any = None) -> Dict[str, int]:
-        attr = self._filesystem.getattr(path or "", fi.fh if fi else None)
+        attr = self._filesystem.getattr(path or "", fi.fh if fi else None, purpose=_purpose)
         return {
             "st_mode": attr.mode, "st_nlink": attr.nlink, "st_uid": attr.uid, "st_gid": attr.gid,
             "st_rdev": attr.rdev, "st_size": attr.size_bytes, "st_blksize": _BLOCK_BYTES,
@@ -68,7 +78,8 @@ class CosOperations(Operations):  # type: ignore[misc]  # fusepy has no type hin
     def readdir(self, path: str, fh: int) -> List[Entry]:
         """A list, not a generator: that would run, and fail, outside the boundary."""
         entries: List[Entry] = [(".", None, 0), ("..", None, 0)]
-        entries += [(entry.name, {"st_mode": entry.mode} if entry.mode else None, 0)
+        types: Dict[int, Dict[str, int]] = {}  # one for all names of a type: there may be a million
+        entries += [(entry.name, types.setdefault(entry.mode, {"st_mode": entry.mode}), 0)
                     for entry in self._filesystem.readdir(path)]
         return entries
 
@@ -86,7 +97,9 @@ class CosOperations(Operations):  # type: ignore[misc]  # fusepy has no type hin
         return self._filesystem.read(fi.fh, offset, size)
 
     def write(self, path: Optional[str], data: bytes, offset: int, fi: Any) -> int:
-        return self._filesystem.write(fi.fh, offset, data)
+        # Pages of a mapping, written back through whatever handle, have their place.
+        append = bool(fi.flags & os.O_APPEND) and not fi.writepage
+        return self._filesystem.write(fi.fh, offset, data, append=append)
 
     def truncate(self, path: Optional[str], length: int, fi: Any = None) -> None:
         self._filesystem.truncate(path or "", length, fi.fh if fi else None)
@@ -156,13 +169,20 @@ class CosOperations(Operations):  # type: ignore[misc]  # fusepy has no type hin
 
 
 def _caller() -> Caller:
-    return Caller(*caller_ids())
+    uid, gid, _ = caller_ids()
+    return Caller(uid, gid)
+
+
+def _purpose() -> Purpose:
+    return purpose_of(caller_ids()[2])
 
 
 def _log_failure(operation: str, args: Tuple[Any, ...], number: int, exc: BaseException) -> None:
     """One line per failed operation: what users ask for every day at DEBUG, trouble at WARNING, bugs with a trace."""
     path = args[0] if args else None
-    if isinstance(exc, (StagingFull, StagingFailed, CosClientError, CosServiceError)):
+    if isinstance(exc, ObjectExists):
+        log.debug("%s %s: errno %d: %s", operation, path, number, exc)
+    elif isinstance(exc, (StagingFull, StagingFailed, CosClientError, CosServiceError)):
         log.warning("%s %s: errno %d: %s", operation, path, number, exc)
     elif isinstance(exc, FilesystemError):
         log.debug("%s %s: errno %d: %s %s", operation, path, number, type(exc).__name__, exc)

@@ -43,6 +43,9 @@ _folder_numbers = itertools.count(1)
 
 def pytest_configure(config: pytest.Config) -> None:
     faulthandler.register(signal.SIGUSR1, all_threads=True)
+    state = tempfile.TemporaryDirectory(prefix="cosfs-state-")
+    config.add_cleanup(state.cleanup)
+    os.environ["XDG_STATE_HOME"] = state.name  # for mounts that are given no state_dir
 
 
 class _Records(logging.Handler):
@@ -176,8 +179,9 @@ def filesystem(make_filesystem: FilesystemFactory) -> CosFilesystem:
 
 
 @pytest.fixture
-def world(filesystem: CosFilesystem) -> FilesystemWorld:
-    """The filesystem with the face of ``os``."""
+def world(filesystem: CosFilesystem, store: CosStore) -> FilesystemWorld:
+    """The filesystem with the face of ``os``. Whoever looks into ``store`` sees what it has done."""
+    store.settle = filesystem.fsyncdir
     return FilesystemWorld(filesystem)
 
 
@@ -242,9 +246,13 @@ def shared_mount(session_server: CosServer, shared_folders: Iterator[str],
 
 
 @pytest.fixture
-def mounted(shared_mount: Mount, server: CosServer, folder: str) -> Iterator[OsWorld]:
-    """An empty folder of the module's mount; what the mount logs meanwhile must be no alarm."""
+def mounted(shared_mount: Mount, store: CosStore, folder: str) -> Iterator[OsWorld]:
+    """An empty folder of the module's mount; what the mount logs meanwhile must be no alarm.
+
+    Whoever looks into ``store`` sees what was done in the mount.
+    """
     before = shared_mount.log_size()
+    store.settle = lambda: shared_mount.world().fsyncdir("/")
     yield shared_mount.world("/" + folder.rstrip("/"))
     alarms = shared_mount.alarms(before)
     assert not alarms, "unexpected in the log of the mount:\n" + "\n".join(alarms[:20])

@@ -1,6 +1,8 @@
 """The filesystem, without FUSE."""
 
 from cosfs.filesystem.core import CosFilesystem
-from cosfs.filesystem.types import NOW, OMIT, Attr, Caller, Dirent, OpenResult, Statfs, Time
+from cosfs.filesystem.rename_recovery import Recovered
+from cosfs.filesystem.types import NOW, OMIT, Attr, Caller, Dirent, OpenResult, Purpose, Statfs, Time
 
-__all__ = ["NOW", "OMIT", "Attr", "Caller", "CosFilesystem", "Dirent", "OpenResult", "Statfs", "Time"]
+__all__ = ["NOW", "OMIT", "Attr", "Caller", "CosFilesystem", "Dirent", "OpenResult", "Purpose", "Recovered", "Statfs",
+           "Time"]

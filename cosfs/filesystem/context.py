@@ -11,15 +11,16 @@ import logging
 import stat
 from dataclasses import dataclass, replace
 from typing import Callable, Optional
+from urllib.parse import quote, urlencode
 
 from cosfs.config import FilesystemConfig
-from cosfs.cos.interface import ObjectClient, ObjectHeaders, ObjectInfo, StoredObject
+from cosfs.cos.interface import TAGS_UNKNOWN, ObjectClient, ObjectHeaders, ObjectInfo, StoredObject
 from cosfs.errors import CosException, ObjectNotFound, PreconditionFailed, ReadOnlyFilesystem, StaleHandle
 from cosfs.executor import WorkerPool
 from cosfs.filesystem.deletes import DeleteQueue
 from cosfs.filesystem.types import Attr, Caller
 from cosfs.namespace.attributes import Attributes, Defaults, decode, encode
-from cosfs.namespace.caches import Entry, MetadataCache, entry_of_info
+from cosfs.namespace.caches import Entry, MetadataCache
 from cosfs.namespace.content_type import guess_content_type
 from cosfs.namespace.paths import split
 from cosfs.namespace.tree import Tree
@@ -88,6 +89,8 @@ class Context:
         Raises: MetadataTooLarge.
         """
         if base is not None:
+            if base.key.endswith("/"):  # what a directory's marker holds is written: it stays one
+                attributes = replace(attributes, mode=stat.S_IFDIR | stat.S_IMODE(attributes.mode))
             return replace(self.headers_of(base), metadata=encode(attributes, base.headers.metadata))
         return ObjectHeaders(metadata=encode(attributes, {}),
                              standard={"Content-Type": guess_content_type(path, attributes.mode)},
@@ -107,6 +110,18 @@ class Context:
         kept = None if info.storage_class == "STANDARD" else info.storage_class
         return replace(info.headers, storage_class=kept)
 
+    def with_tags(self, headers: ObjectHeaders, base: Optional[ObjectInfo]) -> ObjectHeaders:
+        """Headers for an upload that takes the place of ``base``: copies keep its tags, uploads have to name them."""
+        if base is None or not base.tag_count:
+            return headers
+        try:
+            if base.tag_count == TAGS_UNKNOWN and not self.client.head_object(base.key).tag_count:
+                return headers
+            tags = self.client.get_object_tagging(base.key)
+        except ObjectNotFound:
+            return headers
+        return replace(headers, extra={**headers.extra, "x-cos-tagging": urlencode(tags, quote_via=quote)})
+
     def copy(self, info: ObjectInfo, key: str, headers: ObjectHeaders) -> ObjectInfo:
         """Copy one object version on the server, by parts when it is too large for one copy.
 
@@ -115,10 +130,10 @@ class Context:
         with self.deletes.overwriting(key):
             if info.key.endswith("/") and info.size_bytes == 0:
                 # There are servers that keep markers but cannot copy them (measured: SeaweedFS, NoSuchKey).
-                stored = self.client.put_object(key, b"", headers=headers)
+                stored = self.client.put_object(key, b"", headers=self.with_tags(headers, info))
             elif info.size_bytes > MAX_PUT_BYTES:
                 content = ExtentMap.of_object(info.key, info.etag, info.size_bytes)
-                stored = self.uploader.commit(key, content, None, headers).stored
+                stored = self.uploader.commit(key, content, None, self.with_tags(headers, info)).stored
             else:
                 try:
                     stored = self.client.copy_object(info.key, key, headers=headers, if_match=info.etag)
@@ -127,7 +142,7 @@ class Context:
                     if done is None:
                         raise StaleHandle(f"{info.key} has changed or is gone") from exc
                     return done
-        return self.stored_info(key, headers, stored, info.size_bytes)
+        return self.stored_info(key, headers, stored, info.size_bytes, base=info)
 
     def _copied_before(self, info: ObjectInfo, headers: ObjectHeaders) -> Optional[ObjectInfo]:
         """The object, when an earlier sending of its copy onto itself, whose answer was lost, has made it."""
@@ -138,19 +153,19 @@ class Context:
         same = found.crc64 is not None and (found.crc64, found.size_bytes) == (info.crc64, info.size_bytes)
         return found if same and found.headers.metadata == headers.metadata else None
 
-    def stored_info(self, key: str, headers: ObjectHeaders, stored: StoredObject, size_bytes: int) -> ObjectInfo:
-        """What HEAD would tell of an object that was stored just now."""
+    def stored_info(self, key: str, headers: ObjectHeaders, stored: StoredObject, size_bytes: int, *,
+                    base: Optional[ObjectInfo]) -> ObjectInfo:
+        """What HEAD would tell of an object that was stored just now, in place of ``base``."""
         modified_s = stored.last_modified_s
         return ObjectInfo(key=key, size_bytes=size_bytes, etag=stored.etag,
                           last_modified_s=float(int(self.clock())) if modified_s is None else modified_s,
                           headers=headers, storage_class=headers.storage_class or "STANDARD",
-                          crc64=stored.crc64, version_id=stored.version_id)
+                          crc64=stored.crc64, version_id=stored.version_id,
+                          tag_count=0 if base is None else base.tag_count)
 
     def name_changed(self, path: str, info: ObjectInfo, *, is_directory: bool = False) -> Entry:
         """Record that ``path`` now is the object of ``info``."""
-        entry = entry_of_info(info, is_directory=is_directory)
-        self.cache.changed(path, entry)
-        return entry
+        return self.tree.changed(path, info, is_directory=is_directory)
 
     def touch_parent(self, path: str) -> None:
         """A name was created in, or removed from, the parent of ``path``."""

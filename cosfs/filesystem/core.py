@@ -16,15 +16,19 @@ from cosfs.config import FilesystemConfig
 from cosfs.cos.interface import ObjectClient
 from cosfs.errors import CosfsError
 from cosfs.executor import ByteBudget, WorkerPool
+from cosfs.filesystem.attribute_changes import AttributeChanges
 from cosfs.filesystem.context import Context
 from cosfs.filesystem.deletes import DeleteQueue
 from cosfs.filesystem.files import FileOperations
 from cosfs.filesystem.metadata import MetadataOperations
 from cosfs.filesystem.names import NameOperations
+from cosfs.filesystem.removals import RemovalOperations
 from cosfs.filesystem.rename import RenameOperations
+from cosfs.filesystem.rename_recovery import Recovered, recover_all
 from cosfs.filesystem.table import OpenFileTable
-from cosfs.filesystem.types import Attr, Caller, Dirent, OpenResult, Statfs, Time
+from cosfs.filesystem.types import Attr, Caller, Dirent, OpenResult, Purpose, Statfs, Time
 from cosfs.namespace.caches import MetadataCache
+from cosfs.namespace.headers_db import HeadersDatabase
 from cosfs.namespace.paths import KeySpace
 from cosfs.namespace.tree import Tree
 from cosfs.reading.ranges import RangeStore
@@ -53,28 +57,45 @@ class CosFilesystem:
         lookups = WorkerPool("cosfs-lookup", config.parallel_heads, queue=config.parallel_heads)
         fetches = WorkerPool("cosfs-fetch", config.parallel_parts, queue=config.parallel_parts)
         uploads = WorkerPool("cosfs-upload", config.parallel_parts)
-        self._pools = [lookups, fetches, uploads, WorkerPool("cosfs-names", config.parallel_heads)]
+        ahead = WorkerPool("cosfs-ahead", config.parallel_heads, queue=config.parallel_heads)
+        self._pools = [ahead, lookups, fetches, uploads, WorkerPool("cosfs-names", config.parallel_heads)]
+        # Where listings alone are to be shown, what is shown must not depend on what was seen before.
+        folder = None if config.attributes_by_listing else config.state_folder
+        self._headers = None if folder is None else HeadersDatabase(folder)
         self._context = Context(
             client=client, config=config, cache=cache,
-            tree=Tree(client, KeySpace(config.prefix), cache, lookups), pool=lookups, fetch_pool=fetches,
+            tree=Tree(client, KeySpace(config.prefix), cache, lookups, ahead, config.parallel_heads,
+                      database=self._headers, list_first=config.attributes_by_listing),
+            pool=lookups, fetch_pool=fetches,
             ranges=RangeStore(budget, max_ahead=config.parallel_parts),
             staging=StagingArea(config.staging_folder, config.staging_limit_bytes,
                                 config.staging_reserve_bytes),
             uploader=Uploader(client, budget, uploads, Limits(
                 part_size_bytes=config.part_size_bytes, min_part_bytes=config.min_part_bytes)),
-            deletes=DeleteQueue(client, cache.forget), names_pool=self._pools[-1], clock=clock,
+            deletes=DeleteQueue(client), names_pool=self._pools[-1], clock=clock,
             started_ns=int(clock() * 1_000_000_000))
         self._table = OpenFileTable()
         self._files = FileOperations(self._context, self._table)
         self._names = NameOperations(self._context, self._table, self._files)
-        self._rename = RenameOperations(self._context, self._table, self._names)
-        self._metadata = MetadataOperations(self._context, self._table, self._names)
+        self._removals = RemovalOperations(self._context, self._table, self._names)
+        self._changes = AttributeChanges(self._context, self._table, self._files)
+        self._rename = RenameOperations(self._context, self._table, self._removals, self._changes)
+        self._metadata = MetadataOperations(self._context, self._table, self._names, self._changes)
 
     def start(self) -> None:
-        """Called in the process that serves the mount, after any fork. Threads start as they are needed."""
+        """Called in the process that serves the mount, after any fork. Threads start as they are needed.
+
+        What directory renames have left that a crash cut off is dealt with first.
+        """
+        self.recover()
+
+    def recover(self) -> List[Recovered]:
+        """Finish or undo directory renames that a crash cut off. What cannot be done now is logged, and kept."""
+        return recover_all(self._context)
 
     def stop(self) -> None:
         """Settle what is pending and end the threads. Data that cannot be stored is logged as lost."""
+        self._changes.settle()
         for file in self._table.all():
             try:
                 file.commit()
@@ -82,11 +103,16 @@ class CosFilesystem:
                 log.error("%s: %d bytes could not be stored: %s", file.path, file.size_bytes, exc)
             file.close()
         self._context.deletes.settle()
+        self._context.tree.headers.cancel()
         for pool in self._pools:
             pool.close()
+        if self._headers is not None:
+            self._headers.close()
 
-    def getattr(self, path: str, fh: Optional[int] = None) -> Attr:
-        return self._names.getattr(path) if fh is None else self._table.handle(fh).file.stat()
+    def getattr(self, path: str, fh: Optional[int] = None, *,
+                purpose: Callable[[], Purpose] = lambda: Purpose.UNKNOWN) -> Attr:
+        """``purpose``: asked only when the answer may save a request."""
+        return self._names.getattr(path, purpose) if fh is None else self._table.handle(fh).file.stat()
 
     def readdir(self, path: str) -> List[Dirent]:
         return self._names.readdir(path)
@@ -100,8 +126,9 @@ class CosFilesystem:
     def read(self, fh: int, offset: int, size: int) -> bytes:
         return self._files.read(fh, offset, size)
 
-    def write(self, fh: int, offset: int, data: bytes) -> int:
-        return self._files.write(fh, offset, data)
+    def write(self, fh: int, offset: int, data: bytes, *, append: bool = False) -> int:
+        """``append``: the caller opened the file with O_APPEND; ``offset`` is where the kernel believes its end."""
+        return self._files.write(fh, offset, data, append=append)
 
     def truncate(self, path: str, length: int, fh: Optional[int] = None) -> None:
         self._files.truncate(path, length, fh)
@@ -113,20 +140,21 @@ class CosFilesystem:
         self._files.fsync(fh)
 
     def fsyncdir(self) -> None:
-        """Names are durable when their operation returns, except for removals of open files."""
+        """Send the removals and the changes of attributes that wait; names are durable otherwise."""
+        self._changes.settle()
         self._context.deletes.settle()
 
     def release(self, fh: int) -> None:
         self._files.release(fh)
 
     def unlink(self, path: str) -> None:
-        self._names.unlink(path)
+        self._removals.unlink(path)
 
     def mkdir(self, path: str, mode: int, caller: Caller) -> None:
         self._names.mkdir(path, mode, caller)
 
     def rmdir(self, path: str) -> None:
-        self._names.rmdir(path)
+        self._removals.rmdir(path)
 
     def rename(self, old: str, new: str) -> None:
         self._rename.rename(old, new)

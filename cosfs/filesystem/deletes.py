@@ -1,18 +1,25 @@
 """Deletes that need not be waited for: collected for a moment, then sent as one Delete Multiple.
 
-Used for names that were removed while open, where the caller cannot tell a removal from the first half of
-a replacement (operations.py, ``rename``): when a new object takes the key within the moment, nothing has
-to be deleted, and there is no time at which the name is missing.
+Two kinds of names come here. Those of a burst: the first removal is waited for by who asked, and tells the
+truth; while it lasts (``bursting``) the next ones leave together. And names that were removed while open,
+where the caller cannot tell a removal from the first half of a replacement (operations.py, ``rename``):
+when a new object takes the key within the moment, nothing has to be deleted, and there is no time at
+which the name is missing.
 
-Threading: any thread. One timer thread, started with the first delete; ``close`` sends what is left.
+When a batch fails the failed names come back (``on_failure``), and the burst is over: the next removal is
+waited for again.
+
+Threading: any thread. One timer thread at a time, started with the first delete that waits; ``settle``
+sends what is left. The callbacks run on the thread that sent the batch, without a lock.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from contextlib import contextmanager
-from typing import Callable, Dict, Iterator, List, Optional, Set
+from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Set
 
 from cosfs.cos.interface import ObjectClient
 from cosfs.errors import CosException
@@ -25,36 +32,71 @@ DELAY_S = 0.1
 
 
 class DeleteQueue:
-    def __init__(self, client: ObjectClient, on_failure: Callable[[str], None], *, delay_s: float = DELAY_S) -> None:
+    def __init__(self, client: ObjectClient, *, delay_s: float = DELAY_S,
+                 clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
-        self._on_failure = on_failure
+        self._on_failure: Callable[[str], None] = lambda _: None
+        self._on_removed: Callable[[Sequence[str]], None] = lambda _: None
         self._delay_s = delay_s
+        self._clock = clock
         self._changed = threading.Condition()
         self._waiting: Dict[str, str] = {}
+        self._removed: List[str] = []
         self._sending: Set[str] = set()
+        self._flushing = 0
         self._timer: Optional[threading.Timer] = None
+        self._burst_until_s = float("-inf")
+
+    def listen(self, on_failure: Callable[[str], None], on_removed: Callable[[Sequence[str]], None]) -> None:
+        """``on_failure(path)``: the object of a removed name is still there. ``on_removed(paths)``: these are gone."""
+        self._on_failure, self._on_removed = on_failure, on_removed
+
+    def bursting(self) -> bool:
+        """Whether a delete succeeded so short a time ago that the next one may be ``schedule``\\ d."""
+        with self._changed:
+            return self._clock() < self._burst_until_s
+
+    def succeeded(self) -> None:
+        """A delete that was waited for succeeded: a burst may begin."""
+        with self._changed:
+            self._burst_until_s = self._clock() + self._delay_s
 
     def schedule(self, key: str, path: str) -> None:
-        """Delete an object soon. A failure is logged, and ``on_failure(path)`` brings the name back."""
+        """Delete an object soon; blocks only while a full batch is sent."""
         with self._changed:
             self._waiting[key] = path
-            if self._timer is None:
-                self._timer = threading.Timer(self._delay_s, self.settle)
-                self._timer.name = "cosfs-deletes"
-                self._timer.daemon = True
-                self._timer.start()
+            self._prolong_locked()
+            full = len(self._waiting) >= MAX_LIST_KEYS
+        if full:
+            self._flush()
+
+    def report(self, path: str) -> None:
+        """Name a path to ``on_removed`` with the next batch, though no object has to be deleted for it."""
+        with self._changed:
+            self._removed.append(path)
+            self._prolong_locked()
+
+    def _prolong_locked(self) -> None:
+        if self._clock() < self._burst_until_s:
+            self._burst_until_s = self._clock() + self._delay_s
+        if self._timer is None:
+            self._timer = threading.Timer(self._delay_s, self._flush)
+            self._timer.name = "cosfs-deletes"
+            self._timer.daemon = True
+            self._timer.start()
 
     @contextmanager
-    def overwriting(self, key: str) -> Iterator[None]:
+    def overwriting(self, key: str) -> Iterator[bool]:
         """While an object is stored under ``key``: a pending delete is dropped, one on its way is awaited.
 
-        When storing fails the dropped delete is scheduled again.
+        True when one was dropped: the object of a removed name is still there. When storing fails the delete is
+        scheduled again.
         """
         with self._changed:
             self._changed.wait_for(lambda: key not in self._sending)
             path = self._waiting.pop(key, None)
         try:
-            yield
+            yield path is not None
         except BaseException:
             if path is not None:
                 self.schedule(key, path)
@@ -80,24 +122,46 @@ class DeleteQueue:
 
     def settle(self) -> None:
         """Send what waits; blocks until nothing is pending. Failures are logged, not raised."""
+        self._flush()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._flushing)
+
+    def _flush(self) -> None:
+        """Send what waits now, and tell of it."""
         with self._changed:
             batch, self._waiting = self._waiting, {}
+            removed, self._removed = self._removed, []
             self._sending |= batch.keys()
+            self._flushing += 1
             timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
+        failed = set(batch)
         try:
-            for failed in self._send(list(batch)):
-                self._on_failure(batch[failed])
+            failed = self._send(list(batch))
         finally:
             with self._changed:
                 self._sending -= batch.keys()
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: not self._sending)
+            try:
+                self._tell(batch, failed, removed)
+            finally:
+                with self._changed:
+                    self._flushing -= 1
+                    self._changed.notify_all()
 
-    def _send(self, keys: List[str]) -> List[str]:
+    def _tell(self, batch: Mapping[str, str], failed: Set[str], removed: List[str]) -> None:
+        for key, path in batch.items():
+            if key in failed:
+                self._on_failure(path)
+            else:
+                removed.append(path)
+        if removed:
+            self._on_removed(removed)
+
+    def _send(self, keys: List[str]) -> Set[str]:
         """Delete keys; returns those that are still there."""
-        failed: List[str] = []
+        failed: Set[str] = set()
         for start in range(0, len(keys), MAX_LIST_KEYS):
             chunk = keys[start:start + MAX_LIST_KEYS]
             try:
@@ -108,10 +172,13 @@ class DeleteQueue:
             except CosException as exc:
                 log.error("%d removed files could not be deleted and are back, the first is %r: %s",
                           len(chunk), chunk[0], exc)
-                failed += chunk
+                failed.update(chunk)
                 continue
             for failure in failures:
                 log.error("removed file %r could not be deleted and is back: %s %s",
                           failure.key, failure.code, failure.message)
-                failed.append(failure.key)
+                failed.add(failure.key)
+        if failed:
+            with self._changed:
+                self._burst_until_s = float("-inf")
         return failed

@@ -12,15 +12,16 @@ import os
 import stat
 from contextlib import nullcontext
 from functools import partial
-from typing import Optional, Tuple
+from typing import Callable, Optional, Tuple
 
+from cosfs.config import Conflict
 from cosfs.cos.interface import ObjectInfo
-from cosfs.errors import BadHandle, CosfsError, EntryExists, IsADirectory, NoEntry
+from cosfs.errors import BadHandle, CosfsError, EntryExists, IsADirectory, NoEntry, StaleHandle
 from cosfs.filesystem.context import Context
 from cosfs.filesystem.openfile import OpenFile
 from cosfs.filesystem.table import Handle, OpenFileTable
 from cosfs.filesystem.types import Caller, OpenResult
-from cosfs.namespace.attributes import decode
+from cosfs.namespace.attributes import decode_file, encode
 from cosfs.namespace.caches import Entry
 
 log = logging.getLogger(__name__)
@@ -30,23 +31,71 @@ class FileOperations:
     def __init__(self, context: Context, table: OpenFileTable) -> None:
         self._context = context
         self._table = table
+        self.before_open: Callable[[str], object] = lambda _: None
+        """Called before a path is opened: what waits to be stored of its file has to be by then."""
 
     def open(self, path: str, flags: int) -> OpenResult:
         if flags & (os.O_ACCMODE | os.O_TRUNC):
             self._context.check_writable()
-        handle = self._table.join(path, flags, lambda file: file.dirty or file.detached)
-        keep = True
-        if handle is None:
-            handle, keep = self._open_stored(path, flags)
+        handle = self._join(path, flags)
+        if handle is not None:
+            return self._begin(handle, keep=True)
+        if flags & os.O_ACCMODE != os.O_RDONLY and not self._replaces_all(flags):
+            self._check_current(path)
+        return self._begin(*self._open_stored(path, flags))
+
+    def _join(self, path: str, flags: int) -> Optional[Handle]:
+        """A handle on a file that is open and has more than the bucket."""
+        self.before_open(path)
+        return self._table.join(path, flags, lambda file: file.dirty or file.detached)
+
+    def hold(self, path: str) -> Tuple[Handle, bool]:
+        """A handle that neither reads nor writes; and whether the kernel's pages are of the version that it is on."""
+        handle = self._table.join(path, os.O_PATH, lambda _: True)
+        return self._open_stored(path, os.O_PATH) if handle is None else (handle, True)
+
+    def _replaces_all(self, flags: int) -> bool:
+        """Whether it does not matter which version is opened."""
+        return bool(flags & os.O_TRUNC) and self._context.config.conflict is Conflict.OVERWRITE
+
+    def _begin(self, handle: Handle, keep: bool) -> OpenResult:
+        """What open(2) does to the content; the handle is given back when that fails."""
         try:
-            if flags & os.O_TRUNC:
+            if handle.flags & os.O_TRUNC:
                 handle.file.truncate(0)
             elif not handle.writable and not keep:
                 handle.file.begin_reading(handle.window)
-        except BaseException:
+        except BaseException as exc:
             self.release(handle.fh)
+            if isinstance(exc, StaleHandle):
+                self._let_go(handle.file)
             raise
         return OpenResult(handle.fh, keep)
+
+    def _check_current(self, path: str) -> None:
+        """See that what is going to be changed is still what the kernel was told of: it appends at the size it knows.
+
+        One request, whatever is cached. Raises: StaleHandle, with which the kernel looks the name up again.
+        """
+        context = self._context
+        known = context.cache.lookup(path)
+        entry = context.tree.lookup(path)
+        if entry.is_directory:
+            raise IsADirectory(path)
+        info = (context.tree.info if known is None else context.tree.current_info)(path, entry)
+        if info is None:
+            raise NoEntry(path)
+        if entry.etag not in ("", info.etag):
+            current = self._table.get(path)
+            if current is not None:
+                self._let_go(current)
+            raise StaleHandle(f"{path} has changed in the bucket")
+
+    def _let_go(self, file: OpenFile) -> None:
+        """Leave a version that was replaced in the bucket to its handles: the path means what is there now."""
+        with file.settled():
+            if not file.dirty and self._table.get(file.path) is file:
+                self._table.forget(file.path)
 
     def _open_stored(self, path: str, flags: int) -> Tuple[Handle, bool]:
         context = self._context
@@ -55,6 +104,9 @@ class FileOperations:
             # While a commit is under way, the cache and the open file may name different versions.
             with nullcontext() if current is None else current.settled():
                 info = self._file_info(path)
+                if flags & os.O_ACCMODE != os.O_RDONLY:
+                    # What cannot be stored with its attributes is refused now, not at close.
+                    encode(decode_file(info, context.defaults), info.headers.metadata)
                 handle = self._table.open(path, flags, partial(_is_current, info, current),
                                           partial(self._stored_file, path, info))
             base = handle.file.base or info
@@ -67,12 +119,13 @@ class FileOperations:
         return handle, keep
 
     def _stored_file(self, path: str, info: ObjectInfo) -> OpenFile:
-        return OpenFile(self._context, path, info.key, decode(info, self._context.defaults), info)
+        return OpenFile(self._context, path, info.key, decode_file(info, self._context.defaults), info)
 
     def _file_info(self, path: str) -> ObjectInfo:
         entry = self._context.tree.lookup(path)
         if entry.is_directory:
             raise IsADirectory(path)
+        self._context.tree.headers.opened(path)
         info = self._context.tree.info(path, entry)
         if info is None:
             raise NoEntry(path)
@@ -87,25 +140,26 @@ class FileOperations:
             if flags & os.O_EXCL:
                 raise EntryExists(path)
             return self.open(path, flags)
-        file = self.new_file(path, stat.S_IFREG | stat.S_IMODE(mode), caller)
+        file = self.new_file(path, stat.S_IFREG | stat.S_IMODE(mode), caller, exclusive=bool(flags & os.O_EXCL))
         handle = self._table.open(path, flags, lambda _: False, lambda: file)
         context.touch_parent(path)
         return OpenResult(handle.fh, keep_cache=True)
 
-    def new_file(self, path: str, mode: int, caller: Caller, *, rdev: int = 0) -> OpenFile:
+    def new_file(self, path: str, mode: int, caller: Caller, *, rdev: int = 0, exclusive: bool = False) -> OpenFile:
         context = self._context
         key = context.tree.keys.file_key(path)
-        return OpenFile(context, path, key, context.new_attributes(path, mode, caller, rdev=rdev), None)
+        attributes = context.new_attributes(path, mode, caller, rdev=rdev)
+        return OpenFile(context, path, key, attributes, None, exclusive=exclusive)
 
     def read(self, fh: int, offset: int, size: int) -> bytes:
         handle = self._table.handle(fh)
         return handle.file.read(offset, size, handle.window.observe(offset, size))
 
-    def write(self, fh: int, offset: int, data: bytes) -> int:
+    def write(self, fh: int, offset: int, data: bytes, *, append: bool = False) -> int:
         handle = self._table.handle(fh)
         if not handle.writable:
             raise BadHandle(f"{handle.file.path} is open for reading only")
-        handle.file.write(offset, data)
+        handle.file.write(offset, data, append=append)
         return len(data)
 
     def truncate(self, path: str, length: int, fh: Optional[int] = None) -> None:
@@ -115,13 +169,13 @@ class FileOperations:
             return
         file = self._table.get(path)
         if file is None:
-            opened = self.open(path, os.O_WRONLY)
+            handle, keep = self._open_stored(path, os.O_WRONLY)
             try:
-                self._table.handle(opened.fh).file.truncate(length)
-                self.flush(opened.fh)
+                handle.file.truncate(length)
+                self.flush(handle.fh)
             finally:
-                self.release(opened.fh)
-                if not opened.keep_cache:  # the kernel was not told of this open
+                self.release(handle.fh)
+                if not keep:  # the kernel was not told of this open
                     self._context.cache.kernel_pages_unknown(path)
             return
         file.truncate(length)

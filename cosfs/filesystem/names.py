@@ -1,35 +1,27 @@
-"""Operations on names: lookup, readdir, mkdir, rmdir, unlink, symlink, mknod.
-
-A directory that holds the last file of its kind stays when that file goes: when nothing else keeps an
-implicit directory alive, its marker is written.
-"""
+"""Operations that show and make names: lookup, readdir, mkdir, symlink, mknod. Those that remove: removals.py."""
 
 from __future__ import annotations
 
 import logging
 import stat
 from dataclasses import replace
-from typing import Dict, List
+from typing import Callable, Dict, List, Optional
 
-from cosfs.cos.interface import ObjectHeaders
+from cosfs.cos.interface import ObjectHeaders, ObjectInfo
 from cosfs.errors import (
-    CosException,
     CosServiceError,
-    DirectoryNotEmpty,
     EntryExists,
     InvalidArgument,
-    IsADirectory,
     NameTooLong,
-    NoEntry,
-    NotADirectory,
+    ObjectExists,
     PermissionRefused,
 )
 from cosfs.filesystem.context import Context
 from cosfs.filesystem.files import FileOperations
 from cosfs.filesystem.table import OpenFileTable
-from cosfs.filesystem.types import Attr, Caller, Dirent
-from cosfs.namespace.attributes import NS, Attributes, decode, encode
-from cosfs.namespace.caches import ABSENT, Entry
+from cosfs.filesystem.types import Attr, Caller, Dirent, Purpose
+from cosfs.namespace.attributes import NS, Attributes, decode, decode_file, encode, stored_type
+from cosfs.namespace.caches import Entry
 from cosfs.namespace.content_type import guess_content_type
 from cosfs.namespace.paths import split
 
@@ -48,14 +40,39 @@ class NameOperations:
         self._table = table
         self._files = files
 
-    def getattr(self, path: str) -> Attr:
+    def getattr(self, path: str, purpose: Callable[[], Purpose]) -> Attr:
         file = self._table.get(path)
-        if file is not None:
+        if file is not None and (file.dirty or file.detached):
             return file.stat()
         entry = self._context.tree.lookup(path)
+        if file is not None and (entry.key, entry.etag) == file.version():
+            return file.stat()
         if entry.is_directory:
             return self._directory_attr(path, entry)
-        return self._context.show(self.attributes(path, entry), entry.size_bytes)
+        asks = entry.info is None and not self._context.config.attributes_by_listing
+        if asks and purpose() is Purpose.REMOVE and not self._owners_matter(path):
+            return self._attr_to_remove(entry)
+        info = self._info_to_show(path, entry)
+        if info is None:
+            return self._context.show(self._default_attributes(path, entry), entry.size_bytes)
+        # All of one version, which may be a newer one than the listing's.
+        return self._context.show(decode_file(info, self._context.defaults), info.size_bytes)
+
+    def _info_to_show(self, path: str, entry: Entry) -> Optional[ObjectInfo]:
+        by_listing = self._context.config.attributes_by_listing
+        return entry.info if by_listing else self._context.tree.info_to_show(path, entry)
+
+    def _attr_to_remove(self, entry: Entry) -> Attr:
+        """What unlink(2) needs to see of a listed file: that it is one. Should the removal fail, the kernel shows this
+        for its second, so it lets nobody in."""
+        time_ns = int(entry.last_modified_s * NS)
+        defaults = self._context.defaults
+        return Attr(stat.S_IFREG, defaults.uid, defaults.gid, entry.size_bytes, time_ns, time_ns, time_ns)
+
+    def _owners_matter(self, path: str) -> bool:
+        """Whether the directory is sticky: then the kernel compares owners before a removal."""
+        parent = split(path)[0]
+        return bool(self.attributes(parent, self._context.tree.lookup(parent)).mode & stat.S_ISVTX)
 
     def attributes(self, path: str, entry: Entry) -> Attributes:
         """The attributes of an entry: stored ones or the mount's defaults, and when a directory's names changed."""
@@ -72,8 +89,10 @@ class NameOperations:
         local = context.tree.local_directory(path)
         if local is not None:
             return local
-        info = entry.info if context.config.attributes_by_listing else context.tree.info(path, entry)
-        return self._default_attributes(path, entry) if info is None else decode(info, context.defaults)
+        info = self._info_to_show(path, entry)
+        if info is None:
+            return self._default_attributes(path, entry)
+        return (decode if entry.is_directory else decode_file)(info, context.defaults)
 
     def _default_attributes(self, path: str, entry: Entry) -> Attributes:
         """What is shown of a directory without a marker, or of anything of which just a listing was seen."""
@@ -97,31 +116,38 @@ class NameOperations:
             name: Dirent(name, self._type_bits(entry))
             for name, entry in self._context.tree.list(path).items()}
         for file in self._table.children(path):
+            if not file.dirty:
+                continue  # in the listing, or removed by another host
             name = split(file.path)[1]
             names[name] = Dirent(name, stat.S_IFMT(file.attributes.mode))
         return list(names.values())
 
     def _type_bits(self, entry: Entry) -> int:
-        """Listings do not tell symbolic links and special files from small regular ones, unless these are ignored."""
+        """Listings do not tell symbolic links and special files from regular ones: only known headers do."""
         if entry.is_directory:
             return stat.S_IFDIR
-        if entry.info is not None:
-            return stat.S_IFMT(decode(entry.info, self._context.defaults).mode)
-        regular = entry.size_bytes >= PATH_MAX or self._context.config.attributes_by_listing
-        return stat.S_IFREG if regular else 0
+        if entry.info is not None and not entry.key.endswith("/"):
+            return stored_type(entry.info)
+        return stat.S_IFREG
 
     def mkdir(self, path: str, mode: int, caller: Caller) -> None:
         context = self._context
         self._check_absent(path)
         attributes = context.new_attributes(path, stat.S_IFDIR | stat.S_IMODE(mode), caller)
-        self._put_marker_or_keep(path, attributes)
+        try:
+            self.put_marker_or_keep(path, attributes, new=True)
+        except ObjectExists:
+            if context.tree.refresh(path) is not None:
+                raise
+            # gone again, or never there: SeaweedFS keeps a folder whose marker was deleted, and shows it to nobody
+            self.put_marker_or_keep(path, attributes)
         context.cache.insert_listing(path, {})
         context.touch_parent(path)
 
-    def _put_marker_or_keep(self, path: str, attributes: Attributes) -> None:
+    def put_marker_or_keep(self, path: str, attributes: Attributes, *, new: bool = False) -> None:
         """Store a directory's marker; where the server takes none, keep the directory while the mount lives."""
         try:
-            self.put_marker(path, attributes)
+            self.put_marker(path, attributes, new=new)
         except CosServiceError as exc:
             if exc.status not in _MARKER_REFUSALS:
                 raise
@@ -129,10 +155,14 @@ class NameOperations:
                         "until a file is in it", exc.code, path)
             self._context.tree.keep_locally(path, attributes)
 
-    def put_marker(self, path: str, attributes: Attributes, entry: Entry = Entry("", True)) -> None:
-        """Store a directory's marker; with the headers of the one that ``entry`` has, if any."""
+    def put_marker(self, path: str, attributes: Attributes, entry: Entry = Entry("", True), *,
+                   new: bool = False) -> None:
+        """Store a directory's marker; with the headers of the one that ``entry`` has, if any.
+
+        Raises: ObjectExists, with ``new``, when another host has made the directory.
+        """
         context = self._context
-        key = context.tree.keys.directory_key(path)
+        key = context.tree.keys.marker_key(path)
         if entry.info is not None and entry.key == key:
             headers = context.headers(path, attributes, entry.info)
         else:
@@ -140,101 +170,13 @@ class NameOperations:
         if entry.info is not None and entry.info.size_bytes:
             info = context.copy(entry.info, key, headers)  # other tools may keep something in it
         else:
-            with context.deletes.overwriting(key):
-                stored = context.client.put_object(key, b"", headers=headers)
-            info = context.stored_info(key, headers, stored, 0)
+            with context.deletes.overwriting(key) as removed:
+                stored = context.client.put_object(key, b"", headers=context.with_tags(headers, entry.info),
+                                                   forbid_overwrite=new and not removed)
+            info = context.stored_info(key, headers, stored, 0, base=entry.info)
         if entry.info is not None and entry.key != key:
             context.client.delete_object(entry.key)
         context.name_changed(path, info, is_directory=True)
-
-    def rmdir(self, path: str) -> None:
-        context = self._context
-        context.check_writable()
-        if path == "/":
-            raise InvalidArgument("the root of the mount cannot be removed")
-        entry = context.tree.lookup(path)
-        if not entry.is_directory:
-            raise NotADirectory(path)
-        self.check_empty(path)
-        for key in {entry.key, context.tree.keys.directory_key(path)}:
-            context.client.delete_object(key)
-        context.tree.forget_locally(path)
-        context.cache.forget_tree(path)
-        context.cache.changed(path, ABSENT)
-        context.touch_parent(path)
-        self.keep_parent(path)
-
-    def check_empty(self, path: str) -> None:
-        """Raises: DirectoryNotEmpty, by the bucket's word and that of the files not stored yet."""
-        context = self._context
-        context.deletes.settle()
-        if self._table.inside(path) or context.tree.has_children(path):
-            raise DirectoryNotEmpty(path)
-
-    def unlink(self, path: str) -> None:
-        context = self._context
-        context.check_writable()
-        file = self._table.get(path)
-        if file is not None and file.detached:
-            self._table.forget(path)
-            return
-        if file is None:
-            entry = context.tree.lookup(path)
-            if entry.is_directory:
-                raise IsADirectory(path)
-            context.client.delete_object(entry.key)
-        else:
-            with file.settled():
-                file.materialize()
-                if file.stored:
-                    context.client.delete_object(file.key)
-                self._table.forget(path)
-                file.detach(path)
-        self.removed(path)
-
-    def removed(self, path: str) -> None:
-        """Record that a name went away."""
-        context = self._context
-        context.cache.changed(path, ABSENT)
-        context.touch_parent(path)
-        self.keep_parent(path)
-
-    def hide(self, path: str, hidden: str) -> None:
-        """libfuse's way to remove or replace an open file: move it out of sight until its last close."""
-        context = self._context
-        file = self._table.get(path)
-        if file is None:
-            raise NoEntry(path)
-        with file.settled():
-            file.materialize()
-            if file.stored:
-                context.deletes.schedule(file.key, path)
-            file.detach(hidden)
-            self._table.renamed(path, file)
-        self.removed(path)
-
-    def keep_parent(self, path: str) -> None:
-        """Write the marker of the parent when its last child is gone and it has none.
-
-        The removal itself is done by then, so a failure is logged and not raised.
-        """
-        try:
-            self._keep_parent(path)
-        except CosException as exc:
-            log.warning("%s may vanish: its last child is gone and its marker cannot be written: %s",
-                        split(path)[0], exc)
-
-    def _keep_parent(self, path: str) -> None:
-        context = self._context
-        parent = split(path)[0]
-        entry = context.tree.find(parent)
-        if parent == "/" or entry is None or entry.marker or context.tree.local_directory(parent) is not None:
-            return
-        listing = context.cache.listing(parent)
-        if listing or self._table.inside(parent):
-            return
-        if context.tree.info(parent, entry) is None and not context.tree.has_children(parent):
-            self._put_marker_or_keep(parent, self.attributes(parent, entry))
 
     def symlink(self, path: str, target: str, caller: Caller) -> None:
         body = target.encode("utf-8", "surrogateescape")
@@ -263,7 +205,7 @@ class NameOperations:
     def _make(self, path: str, mode: int, body: bytes, caller: Caller, *, rdev: int = 0) -> None:
         """Store a new file at once."""
         self._check_absent(path)
-        file = self._files.new_file(path, mode, caller, rdev=rdev)
+        file = self._files.new_file(path, mode, caller, rdev=rdev, exclusive=True)
         try:
             file.write(0, body)
             file.commit()

@@ -7,13 +7,12 @@ All handles of a path share one ``OpenFile``, so that each sees what the others 
       +----------- unlink, replaced ----------+-->  DETACHED     (never stored again)
 
 A failed commit leaves the file DIRTY with all its data, so the next fsync or close tries again, and the
-object in the bucket is what it was. The content is an extent map over the object version that was opened
-(``base``), the staging file and holes.
+object in the bucket is what it was. When that is no longer the version that was opened (``base``), conflicts.py
+says what holds: the file may go on under a second name, beside the foreign version.
 
-Threading: ``_mutation`` is held by whatever changes content, and for the whole of a commit; ``_content``
-is shared by readers and held alone for the moments in which the extent map changes. ``attributes`` is an
-immutable value, replaced under ``_mutation``, except by ``change_attributes`` of a dirty file, which needs
-only ``_attributes_lock``: so neither stat nor chmod waits for an upload.
+Threading: ``_mutation`` is held by whatever changes content, and for the whole of a commit. ``attributes`` is an
+immutable value, replaced under ``_mutation``, except by ``change_attributes`` of a dirty file, which needs only
+``_attributes_lock``: so neither stat nor chmod waits for an upload.
 """
 
 from __future__ import annotations
@@ -22,19 +21,18 @@ import logging
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Callable, Iterator, Optional, Tuple
+from typing import Callable, Iterator, List, Mapping, Optional, Tuple
 
+from cosfs.config import Conflict
 from cosfs.cos.interface import ObjectHeaders, ObjectInfo
-from cosfs.errors import FileTooLarge, ObjectNotFound, PreconditionFailed, StaleHandle
+from cosfs.errors import CosException, FileTooLarge, ObjectExists, ObjectNotFound, PreconditionFailed, StaleHandle
+from cosfs.filesystem.conflicts import ForeignVersion, must_be_new, second_paths
+from cosfs.filesystem.content import FileContent
 from cosfs.filesystem.context import Context
-from cosfs.filesystem.locks import SharedLock
 from cosfs.filesystem.types import Attr
 from cosfs.namespace.attributes import Attributes, encode
-from cosfs.reading.stream import ObjectReader
 from cosfs.reading.window import AccessWindow, Window
-from cosfs.units import GIB, KIB, MAX_OBJECT_BYTES, MIB
-from cosfs.writing.extents import ExtentMap, Remote, Staged
-from cosfs.writing.staging import StagingFile
+from cosfs.units import GIB, KIB, MAX_OBJECT_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -42,19 +40,21 @@ MATERIALIZE_LIMIT_BYTES = GIB
 """An open file that is removed or replaced keeps its content if at most this much has to be fetched; the
 handles of a larger one go stale, because removing it must not fill the local disk."""
 
-_AS_GOOD_AS_NEW_S = 1.0
-"""Content that came this short a time ago serves a new version without asking whether the object has changed since:
-a fetch for the purpose would leave a moment, too, before the new version is stored."""
+_AS_GOOD_AS_NEW_S = 0.1
+"""Content that came this short a time ago came with the lookup of the same open(2) or truncate(2), and is used without
+asking whether the object has changed since: asking again would leave a moment, too."""
+
+_ATTEMPTS = 10
+"""Failed commits of a file that are remembered."""
 
 _FIRST_READ_BYTES = 128 * KIB
 """What the kernel asks for first of a file that is read from its beginning."""
 
-_FETCH_BYTES = 4 * MIB
-
 
 class OpenFile:
     def __init__(self, context: Context, path: str, key: str, attributes: Attributes,
-                 base: Optional[ObjectInfo]) -> None:
+                 base: Optional[ObjectInfo], *, exclusive: bool = False) -> None:
+        """``exclusive``: a new file that must not replace one that another host made (O_EXCL)."""
         self._context = context
         self.path = path
         self.key = key
@@ -65,23 +65,29 @@ class OpenFile:
         """Whether the kernel may hold pages from before this file was opened; see ``_serve_new_version``."""
         self.failure_told = False
         """Whether somebody was told that the content, as it is, could not be stored."""
-        self._extents = ExtentMap() if base is None else ExtentMap.of_object(key, base.etag, base.size_bytes)
-        self._staging: Optional[StagingFile] = None
-        self._reader: Optional[ObjectReader] = None
-        self._delivered = False
+        self.on_renamed: Callable[[str, OpenFile], None] = lambda _old_path, _file: None
+        """Called when a commit has given the file another path."""
+        self._exclusive = exclusive
+        self._attempts: List[Mapping[str, str]] = []
+        """Metadata of the last commits that failed; an object that has them is that commit's, stored after all."""
+        self._content = FileContent(context, base)
         self._attributes_lock = threading.Lock()
         self._attributes_dirty = base is None
         self._mutation = threading.RLock()
-        self._content = SharedLock()
 
     @property
     def size_bytes(self) -> int:
-        return self._extents.size_bytes
+        return self._content.size_bytes
 
     @property
     def dirty(self) -> bool:
         """Whether the bucket lacks something that this file has."""
-        return not self.detached and (self.base is None or self._attributes_dirty or self._extents.dirty)
+        return not self.detached and (self.base is None or self._attributes_dirty or self._content.dirty)
+
+    @property
+    def content_dirty(self) -> bool:
+        """Whether it is bytes that the bucket lacks."""
+        return self.base is None or self._content.dirty
 
     @property
     def stored(self) -> bool:
@@ -101,7 +107,7 @@ class OpenFile:
         while True:
             version = self.version()
             try:
-                return self._read(offset, size, window)
+                return self._content.read(offset, size, window)
             except (PreconditionFailed, ObjectNotFound) as exc:
                 if not self._serve_new_version(version):
                     raise StaleHandle(f"{self.path} changed in the bucket while it was open") from exc
@@ -114,44 +120,13 @@ class OpenFile:
         """
         first = min(_FIRST_READ_BYTES, self.size_bytes)
         try:
-            self._read(0, first, pattern.observe(0, first) if first else None)
-        except (PreconditionFailed, ObjectNotFound) as exc:
+            if first:
+                self._content.read(0, first, pattern.observe(0, first), max_age_s=_AS_GOOD_AS_NEW_S)
+            elif self.base is not None and self._context.client.head_object(self.key).etag != self.base.etag:
+                raise StaleHandle(f"{self.path} is no longer empty in the bucket")
+        except (PreconditionFailed, ObjectNotFound, StaleHandle) as exc:
             self._context.cache.forget(self.path)
             raise StaleHandle(f"{self.path} has changed in the bucket") from exc
-
-    def _read(self, offset: int, size: int, window: Optional[Window] = None) -> bytes:
-        with self._content.shared():
-            pieces = []
-            for run in self._extents.runs(offset, offset + size):
-                length = run.stop - run.start
-                if isinstance(run.source, Remote):
-                    ahead = window if run.source.offset == run.start else None
-                    pieces.append(self._read_object(run.source, length, ahead))
-                    self._delivered = True
-                elif isinstance(run.source, Staged):
-                    pieces.append(self._staging_file().read(run.start, length))
-                else:
-                    pieces.append(bytes(length))
-            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def _read_object(self, source: Remote, length: int, ahead: Optional[Window]) -> bytes:
-        body = self._context.tree.bodies.get(source.key, source.etag)
-        if body is not None:
-            return body[source.offset:source.offset + length]
-        return self._object_reader(source).read(source.offset, length, ahead)
-
-    def _object_reader(self, source: Remote) -> ObjectReader:
-        """The reader of the base version, to which all remote runs of the map refer."""
-        reader = self._reader
-        if reader is None or (reader.key, reader.etag) != (source.key, source.etag):
-            with self._attributes_lock:
-                reader = self._reader
-                if reader is None or (reader.key, reader.etag) != (source.key, source.etag):
-                    self._close_reader()
-                    reader = self._reader = ObjectReader(
-                        self._context.client, self._context.ranges, self._context.fetch_pool,
-                        source.key, source.etag, source.object_bytes)
-        return reader
 
     def _serve_new_version(self, seen: Optional[Tuple[str, str]]) -> bool:
         """Go over from version ``seen`` to the object's present one, if nobody can tell the difference.
@@ -164,7 +139,7 @@ class OpenFile:
             if self.version() != seen:
                 return True
             self._context.cache.forget(self.path)
-            if self.base is None or self._delivered or self.keep_cache or self.dirty or self.detached:
+            if self.base is None or self._content.delivered or self.keep_cache or self.dirty or self.detached:
                 return False
             try:
                 info = self._context.client.head_object(self.key)
@@ -172,36 +147,30 @@ class OpenFile:
                 return False
             if info.size_bytes != self.size_bytes:
                 return False
-            with self._content.exclusive():
-                self._rebase(info)
+            self._rebase(info)
             return True
 
-    def write(self, offset: int, data: bytes) -> None:
-        """Stage bytes. Raises: StagingFull, StagingFailed, FileTooLarge."""
-        stop = offset + len(data)
-        if stop > MAX_OBJECT_BYTES:
-            raise FileTooLarge(f"{self.path}: an object holds at most {MAX_OBJECT_BYTES} bytes")
-        with self._mutation, self._content.exclusive():
-            self._stage(offset, data)
+    def write(self, offset: int, data: bytes, *, append: bool = False) -> None:
+        """Stage bytes. ``append``: at the end, wherever the kernel takes that to be.
+
+        Raises: StagingFull, StagingFailed, FileTooLarge.
+        """
+        with self._mutation:
+            if append and offset != self.size_bytes:
+                offset = self.size_bytes
+                self._context.cache.kernel_pages_unknown(self.path)
+            if offset + len(data) > MAX_OBJECT_BYTES:
+                raise FileTooLarge(f"{self.path}: an object holds at most {MAX_OBJECT_BYTES} bytes")
+            self._content.write(offset, data)
             self._modified()
 
     def truncate(self, size_bytes: int) -> None:
         """Cut or lengthen (with a hole). Raises: FileTooLarge."""
         if size_bytes > MAX_OBJECT_BYTES:
             raise FileTooLarge(f"{self.path}: an object holds at most {MAX_OBJECT_BYTES} bytes")
-        with self._mutation, self._content.exclusive():
-            self._extents.truncate(size_bytes)
-            if self._staging is not None:
-                self._staging.truncate(size_bytes)
-                self._staging.hold(self._extents.staged_bytes)
+        with self._mutation:
+            self._content.truncate(size_bytes)
             self._modified()
-
-    def _stage(self, offset: int, data: bytes, *, changed: bool = True) -> None:
-        stop = offset + len(data)
-        staging = self._staging_file()
-        staging.hold(self._extents.staged_bytes + self._extents.unstaged_bytes(offset, stop))
-        staging.write(offset, data)
-        self._extents.write(offset, stop, changed=changed)
 
     def materialize(self) -> None:
         """Fetch what is only in the bucket, because the object is about to go away.
@@ -209,36 +178,22 @@ class OpenFile:
         Content over ``MATERIALIZE_LIMIT_BYTES`` is left; reading it will then be refused as stale.
         """
         with self._mutation:
-            remote = [run for run in self._extents.runs() if isinstance(run.source, Remote)]
-            missing = sum(run.stop - run.start for run in remote)
+            missing = self._content.remote_bytes
             if missing > MATERIALIZE_LIMIT_BYTES:
                 log.warning("%s is open and too large to keep after its removal (%d bytes); its readers will fail",
                             self.path, missing)
                 return
-            for run in remote:
-                for start in range(run.start, run.stop, _FETCH_BYTES):
-                    self._fetch(start, min(start + _FETCH_BYTES, run.stop))
-
-    def _fetch(self, start: int, stop: int) -> None:
-        data = self._read(start, stop - start)
-        with self._content.exclusive():
-            self._stage(start, data, changed=False)
+            self._content.fetch()
 
     # Attributes
 
     def change_attributes(self, change: Callable[[Attributes], Attributes]) -> None:
-        """Apply a change. It goes out with the next commit; a clean file is committed at once.
-
-        Raises: MetadataTooLarge, before anything is changed.
-        """
+        """Apply a change, which goes out with the next commit. Raises: MetadataTooLarge, before anything is changed."""
         with self._attributes_lock:
             changed = change(self.attributes)
             encode(changed, {} if self.base is None else self.base.headers.metadata)
-            was_dirty = self.dirty
             self.attributes = changed
             self._attributes_dirty = True
-        if not was_dirty and not self.detached:
-            self.commit()
 
     def _modified(self) -> None:
         now = self._context.now_ns()
@@ -266,18 +221,24 @@ class OpenFile:
 
         A file that was never stored and replaces nothing stays unstored: the bucket sees it under its new name
         only. One whose old object cannot be deleted keeps its old name, and its next commit stores it there.
+
+        Raises: ForeignVersion, because the delete would take another host's version.
         """
         with self._mutation:
-            old_key = self.key if self.stored else None
+            old_key = None
+            if self.base is not None:
+                old_key = self.key
+                if self._content.dirty:
+                    must_be_new(self._context.client, self._context.config.conflict, self.base, self._is_own_attempt)
             if self.stored or replaces:
-                self._commit_to(path, key)
+                self._commit_to(path, key, replaces=True)
             if old_key is not None:
                 try:
                     self._context.client.delete_object(old_key)
                 except BaseException:
                     self._attributes_dirty = True
                     raise
-            self.path, self.key = path, key
+            self.path, self.key, self._exclusive = path, key, False
 
     def detach(self, path: str) -> None:
         """The name is gone or belongs to another file; the content lives on until the last handle closes."""
@@ -285,76 +246,105 @@ class OpenFile:
             self.detached = True
             self.path = path
 
-    def _commit_to(self, path: str, key: str) -> None:
+    def _commit_to(self, path: str, key: str, *, replaces: bool = False) -> None:
+        """``replaces``: whatever is stored there makes room."""
         context = self._context
         with self._attributes_lock:
             attributes = self.attributes
             self._attributes_dirty = False
+        headers: Optional[ObjectHeaders] = None
         try:
             headers = context.headers(path, attributes, self.base)
-            info = self._store(key, headers)
-        except BaseException:
+            try:
+                info = self._store(key, headers, replaces=replaces)
+            except (ForeignVersion, ObjectExists) as exc:
+                if context.config.conflict is not Conflict.KEEP_BOTH or self._exclusive:
+                    raise
+                path, info = self._store_beside(headers, exc)
+        except BaseException as exc:
             self._attributes_dirty = True
+            if headers is not None:
+                self._attempts = [*self._attempts, headers.metadata][-_ATTEMPTS:]
             context.cache.kernel_pages_unknown(self.path)  # they are of what may never be stored
+            if isinstance(exc, (ObjectExists, StaleHandle)):
+                context.cache.forget(self.path)
             raise
-        # The kernel has pages of what was written.
-        self._delivered = self._delivered or self._extents.dirty
-        with self._content.exclusive():
-            self._rebase(info)
+        self._exclusive, self._attempts = False, []
         context.name_changed(path, info)
+        self._rebase(info)
         context.cache.kernel_pages_are(path, info.etag)
 
-    def _store(self, key: str, headers: ObjectHeaders) -> ObjectInfo:
+    def _store(self, key: str, headers: ObjectHeaders, *, replaces: bool) -> ObjectInfo:
+        """Raises: ForeignVersion, ObjectExists, when another host has stored what this would replace."""
         context = self._context
-        if self.base is not None and not self._extents.dirty:
+        conflict = context.config.conflict
+        if self.base is not None and not self._content.dirty:
             return context.copy(self.base, key, headers)
-        self._stage_small_body()
-        with context.deletes.overwriting(key):
-            committed = context.uploader.commit(key, self._extents, self._staging, headers)
-        return context.stored_info(key, headers, committed.stored, committed.size_bytes)
+        if replaces:
+            new = False
+        elif self.base is None:
+            new = self._exclusive or conflict is not Conflict.OVERWRITE
+        else:
+            new = must_be_new(context.client, conflict, self.base, self._is_own_attempt)
+        self._stage_small_body(_AS_GOOD_AS_NEW_S)
+        try:
+            return self._upload(key, headers, new=new)
+        except ObjectExists:
+            try:
+                own = self._is_own_attempt(context.client.head_object(key))
+            except CosException:
+                own = False
+            if not own:
+                raise
+            return self._upload(key, headers, new=False)
 
-    def _stage_small_body(self) -> None:
+    def _upload(self, key: str, headers: ObjectHeaders, *, new: bool) -> ObjectInfo:
+        context = self._context
+        with context.deletes.overwriting(key) as removed:
+            committed = self._content.upload(key, context.with_tags(headers, self.base),
+                                             forbid_overwrite=new and not removed)
+        return context.stored_info(key, headers, committed.stored, committed.size_bytes, base=self.base)
+
+    def _store_beside(self, headers: ObjectHeaders, reason: Exception) -> Tuple[str, ObjectInfo]:
+        """Store the file under a second name, under which it goes on; the first is left to the foreign version."""
+        context = self._context
+        self._stage_small_body(None)
+        first = self.path
+        for path in second_paths(first, context.clock()):
+            key = context.tree.keys.file_key(path)
+            try:
+                info = self._upload(key, headers, new=True)
+            except ObjectExists:
+                continue
+            log.warning("%s was changed by another host, whose version stays; ours is %s (%s)", first, path, reason)
+            self.path, self.key = path, key
+            self.on_renamed(first, self)
+            context.cache.forget(first)
+            context.cache.kernel_pages_unknown(first)
+            context.touch_parent(path)
+            return path, info
+        raise AssertionError("the names end nowhere")
+
+    def _is_own_attempt(self, found: ObjectInfo) -> bool:
+        return found.headers.metadata in self._attempts
+
+    def _stage_small_body(self, max_age_s: Optional[float]) -> None:
         """What was fetched with the headers of a small object need not be fetched again for its new version."""
         body = None if self.base is None else self._context.tree.bodies.get(
-            self.base.key, self.base.etag, max_age_s=_AS_GOOD_AS_NEW_S)
-        if body is None:
-            return
-        with self._content.exclusive():
-            for run in list(self._extents.runs()):
-                if isinstance(run.source, Remote):
-                    start = run.source.offset
-                    self._stage(run.start, body[start:start + run.stop - run.start], changed=False)
+            self.base.key, self.base.etag, max_age_s=max_age_s)
+        if body is not None:
+            self._content.take_over(body)
 
     def _rebase(self, info: ObjectInfo) -> None:
-        """The content, as it is, is the object of ``info``: nothing needs to be staged any more."""
         self.base = info
-        self._extents.rebase(info.key, info.etag)
-        with self._attributes_lock:
-            self._close_reader()
-        if self._staging is not None:
-            self._staging.close()
-            self._staging = None
+        self._content.rebase(info)
 
     # Resources
 
     def close(self) -> None:
         """Give everything back; the last handle is gone."""
-        with self._mutation, self._content.exclusive():
-            with self._attributes_lock:
-                self._close_reader()
-            if self._staging is not None:
-                self._staging.close()
-                self._staging = None
-
-    def _close_reader(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
-
-    def _staging_file(self) -> StagingFile:
-        if self._staging is None:
-            self._staging = self._context.staging.open()
-        return self._staging
+        with self._mutation:
+            self._content.close()
 
     def version(self) -> Optional[Tuple[str, str]]:
         """Key and ETag of the object version that the content is based on."""

@@ -59,6 +59,7 @@ class OpenFileTable:
             file = self._by_path.get(path)
             if file is None or not accept(file):
                 file = self._by_path[path] = make()
+                file.on_renamed = self.renamed
             return self._add_locked(file, flags)
 
     def _add_locked(self, file: OpenFile, flags: int) -> Handle:
@@ -100,6 +101,11 @@ class OpenFileTable:
         """Whether some handle will commit the file when it is closed."""
         with self._lock:
             return any(handle.file is file and handle.writable for handle in self._handles.values())
+
+    def in_use(self, file: OpenFile) -> bool:
+        """Whether some handle may read or write it."""
+        with self._lock:
+            return any(handle.file is file and not handle.flags & os.O_PATH for handle in self._handles.values())
 
     def renamed(self, old_path: str, file: OpenFile) -> None:
         """Move a file to the path that it has taken on, if it is still open."""

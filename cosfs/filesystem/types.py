@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Union
+from typing import NamedTuple, Union
 
 
 class TimeUpdate(enum.Enum):
@@ -28,6 +28,15 @@ class Caller:
     gid: int
 
 
+class Purpose(enum.Enum):
+    """What the attributes of a name are asked for."""
+
+    UNKNOWN = "unknown"
+    OPEN = "open"
+    REMOVE = "remove"
+    OTHER = "other"
+
+
 @dataclass(frozen=True)
 class Attr:
     """What stat(2) tells."""
@@ -43,9 +52,8 @@ class Attr:
     rdev: int = 0
 
 
-@dataclass(frozen=True)
-class Dirent:
-    """A name in a directory; ``mode`` holds the type bits only, 0 when the listing does not tell them."""
+class Dirent(NamedTuple):
+    """A name in a directory; ``mode`` holds the type bits only."""
 
     name: str
     mode: int

@@ -131,7 +131,8 @@ class ExtentMap:
         self._extend(stop, STAGED)
 
     def truncate(self, size_bytes: int) -> None:
-        """Cut the content, or lengthen it with zeros."""
+        """Cut the content, or lengthen it with zeros. Emptied content needs nothing of what the object was."""
+        self._dirty = self._dirty or not size_bytes
         if size_bytes == self._size:
             return
         self._dirty = True

@@ -20,7 +20,9 @@ def client():
 
 
 def make(client, failed=None, delay_s=NEVER_S):
-    return DeleteQueue(client, (failed if failed is not None else []).append, delay_s=delay_s)
+    queue = DeleteQueue(client, delay_s=delay_s)
+    queue.listen((failed if failed is not None else []).append, lambda _: None)
+    return queue
 
 
 def test_a_burst_is_one_request(client):

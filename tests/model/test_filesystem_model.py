@@ -55,6 +55,7 @@ class FilesystemOverMemory(FilesystemMachine):
                 or self._exists_and_is_no_file(path)):
             return
         data = content(seed, size)
+        self.filesystem.fsyncdir()
         self.reference.write_file(path, data)
         self.reference.chmod(path, 0o640)
         self.reference.chown(path, 5, 6)
@@ -69,12 +70,14 @@ class FilesystemOverMemory(FilesystemMachine):
     def foreign_delete(self, target_path: Target) -> None:
         path = self.resolve(target_path)
         if not self._leads_through_link(path) and not self._is_open(path) and self._kind_is(path, stat.S_IFREG):
+            self.filesystem.fsyncdir()
             self.reference.unlink(path)
             self.client.objects.pop(PREFIX + path[1:], None)
             self.now_s += 3600
 
     @rule(seconds=st.sampled_from((1, 11, 61)))
     def time_passes(self, seconds: int) -> None:
+        self.filesystem.fsyncdir()  # what is sent within a moment has been sent then
         self.now_s += seconds
 
     def _is_open(self, path: str) -> bool:

@@ -96,7 +96,9 @@ class Bench:
         client = self.server.client()
         before = self._mount.log_size()
         store = BotoStore(client, self.server.bucket, prefix, self.features)
-        scenario.function(self._mount.world("/" + prefix.rstrip("/")), store)
+        world = self._mount.world("/" + prefix.rstrip("/"))
+        store.settle = lambda: world.fsyncdir("/")
+        scenario.function(world, store)
         client.close()
         assert self._mount.alarms(before) == []
 
@@ -135,5 +137,7 @@ def test_rclone_without_directory_markers(scenario: Scenario, rclone: RcloneServ
     prefix = f"t{next(_numbers)}/"
     client = rclone.client()
     with mount_of(rclone, tmp_path, prefix.rstrip("/")) as mount:
-        scenario.function(mount.world(), BotoStore(client, rclone.bucket, prefix, FEATURES[RcloneServer]))
+        world, store = mount.world(), BotoStore(client, rclone.bucket, prefix, FEATURES[RcloneServer])
+        store.settle = lambda: world.fsyncdir("/")
+        scenario.function(world, store)
     client.close()

@@ -220,7 +220,7 @@ def test_key_with_body_below_a_trailing_slash_is_not_lost(mounted: OsWorld, stor
     assert mounted.stat("/d").type == stat.S_IFDIR
     mounted.write_file("/d/f", b"x")
     mounted.unlink("/d/f")
-    assert mounted.readdir("/d") == {}
+    assert mounted.readdir("/d") == {"\u241b+": stat.S_IFREG}
 
 
 def test_file_and_folder_of_one_name(mounted: OsWorld, store: CosStore) -> None:
@@ -229,3 +229,66 @@ def test_file_and_folder_of_one_name(mounted: OsWorld, store: CosStore) -> None:
     assert list(mounted.readdir("/")).count("both") == 1
     assert mounted.stat("/both").type == stat.S_IFREG
     assert mounted.read_file("/both") == b"file"
+
+
+@pytest.mark.parametrize(("key", "content_type"), [
+    ("old", "application/x-directory"), ("old_$folder$", ""), ("old/f", ""), ("old/", "application/octet-stream")])
+def test_a_change_of_any_form_of_directory_leaves_one_marker(mounted: OsWorld, store: CosStore, key: str,
+                                                            content_type: str) -> None:
+    store.put(key, b"", {}, content_type)
+    assert set(mounted.readdir("/")) == {"old"}  # no lookup asks for the form with a suffix, only listings tell of it
+    mounted.chmod("/old", 0o750)
+    kept = ["old/f"] if key == "old/f" else []
+    assert sorted(store.keys()) == ["old/", *kept]
+    marker = store.head("old/")
+    assert (marker.size_bytes, marker.headers.metadata["mode"]) == (0, str(stat.S_IFDIR | 0o750))
+    assert mounted.stat("/old").mode == stat.S_IFDIR | 0o750
+
+
+def test_marker_without_metadata_is_a_directory_of_the_mounting_user(mounted: OsWorld, store: CosStore) -> None:
+    store.put("d/", b"")
+    found = mounted.stat("/d")
+    assert found.mode == stat.S_IFDIR | 0o777
+    assert (found.uid, found.gid) == (os.getuid(), os.getgid())
+
+
+@pytest.mark.parametrize("target", [b"target\n", b" target ", b"a" * 4095, b"\xff/not text"])
+def test_symbolic_link_is_its_body_byte_by_byte(mounted: OsWorld, store: CosStore, target: bytes) -> None:
+    store.put("theirs", target, {"mode": "41471"}, "application/octet-stream")
+    assert os.fsencode(mounted.readlink("/theirs")) == target
+    mounted.symlink("/ours", os.fsdecode(target))
+    assert store.body("ours") == target
+    assert store.head("ours").headers.standard["Content-Type"] == "application/octet-stream"
+
+
+def test_special_file_that_the_cpp_tool_can_read(mounted: OsWorld, store: CosStore) -> None:
+    mounted.mknod("/fifo", stat.S_IFIFO | 0o640)
+    info = store.head("fifo")
+    assert (info.size_bytes, info.headers.metadata["mode"]) == (0, str(stat.S_IFIFO | 0o640))
+
+
+def test_no_attribute_of_the_cpp_tool_is_lost_when_we_change_one(mounted: OsWorld, store: CosStore) -> None:
+    store.put("f", b"x", {"mode": "33188", **OWNED, "xattr": "%7B%22user.k%22%3A%22dgD/%22%7D", "other-tool": "kept"})
+    mounted.chmod("/f", 0o600)
+    assert mounted.getxattr("/f", "user.k") == b"v\0\xff"
+    mounted.fsyncdir("/")
+    metadata = store.metadata("f")
+    assert parsed(metadata) == {"mode": "33152", **OWNED, "xattr": "%7B%22user.k%22%3A%22dgD/%22%7D"}
+    assert metadata["other-tool"] == "kept"
+    mounted.removexattr("/f", "user.k")
+    mounted.fsyncdir("/")
+    assert "xattr" not in store.metadata("f")
+
+
+def test_change_of_the_cpp_tool_shows_whatever_it_leaves_of_our_headers(mounted: OsWorld, store: CosStore) -> None:
+    """It passes on headers that it does not know, and stores its own beside them."""
+    mounted.write_file("/f", b"ours")
+    mounted.utimens("/f", 3 * SECOND + 1, 4 * SECOND + 5)
+    mounted.fsyncdir("/")
+    ours = store.metadata("f")
+    store.put("chmod", b"ours", {**ours, "mode": "33152"})
+    store.put("written", b"theirs", {**ours, "mtime": "1700000000"})
+    assert mounted.stat("/chmod").permissions == 0o600
+    assert (mounted.stat("/chmod").mtime_ns, mounted.stat("/chmod").atime_ns) == (4 * SECOND + 5, 3 * SECOND + 1)
+    found = mounted.stat("/written")
+    assert (found.mtime_ns, found.atime_ns) == (1_700_000_000 * SECOND, 1_700_000_000 * SECOND)

@@ -51,7 +51,8 @@ class Shell:
 
     @property
     def environment(self) -> Dict[str, str]:
-        return {"HOME": str(self.home), "PATH": f"{self.bin}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
+        return {"HOME": str(self.home), "PATH": f"{self.bin}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8",
+                "XDG_STATE_HOME": str(self.home / "state")}
 
     def local(self, text: str) -> str:
         """The text for the embedded server in place of the examples' services, keys and buckets."""
@@ -148,6 +149,11 @@ def test_fstab_line(shell: Shell, client: ObjectClient, kind: str) -> None:
     assert client.head_object("fstab").size_bytes == len("by fstab\n")
 
 
+def test_recover(shell: Shell) -> None:
+    shell.run(f"echo {shell.server.secret_id}:{shell.server.secret_key} >~/.passwd-cosfs; chmod 600 ~/.passwd-cosfs")
+    assert shell.run(shell.local(block("cosfs recover"))) == "nothing to recover\n"
+
+
 def test_server(shell: Shell) -> None:
     install, *commands = block("cosfs serve").splitlines()
     assert install == "~/.local/cosfs/bin/pip install '.[server]'"
@@ -195,5 +201,5 @@ def test_what_is_installed(tmp_path: Path) -> None:
 
 def test_every_block_is_covered() -> None:
     words = ("~/.passwd-cosfs", "fusermount -u", "sigv4", "_netdev", "mount.cosfs", "cosfs serve", "CosS3Client",
-             "python3 -m venv")
+             "python3 -m venv", "cosfs recover")
     assert {block(word) for word in words} | ELSEWHERE == set(BLOCKS)

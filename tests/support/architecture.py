@@ -15,11 +15,12 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 50
 
 LEVELS: Tuple[Tuple[str, ...], ...] = (
-    ("units", "errors", "executor", "config", "version", "cos.interface", "cos.signing", "cos.xml", "cos.crc64"),
+    ("units", "errors", "executor", "config", "state", "version",
+     "cos.interface", "cos.signing", "cos.xml", "cos.crc64"),
     ("cos", "server"),
     ("namespace", "reading", "writing"),
     ("filesystem",),
-    ("operations", "fuse_binding"),
+    ("operations", "fuse_binding", "caller"),
     ("daemon", "preflight", "mount"),
     ("cli", "__main__"),
 )

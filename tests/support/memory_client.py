@@ -17,6 +17,7 @@ import itertools
 import threading
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Counter, Dict, List, Optional, Sequence, Tuple
+from urllib.parse import parse_qsl
 
 from cosfs.cos.crc64 import crc64
 from cosfs.cos.interface import (
@@ -32,6 +33,7 @@ from cosfs.cos.interface import (
     PendingUpload,
     ProgressCallback,
     StoredObject,
+    Tags,
     UploadedPart,
 )
 from cosfs.errors import CosServiceError, InvalidParameter, service_error
@@ -114,6 +116,8 @@ class MemoryClient(ObjectClient):
         self._counts: Counter[str] = Counter()
         self._faults: Dict[Tuple[str, int], BaseException] = {}
         self._gates: Dict[Tuple[str, int], Gate] = {}
+        self._undeletable: Dict[str, str] = {}
+        self._tags: Dict[str, Tags] = {}
 
     # What tests use.
 
@@ -139,6 +143,10 @@ class MemoryClient(ObjectClient):
         with self._lock:
             self._faults[operation, self.count(operation) + nth] = exc
 
+    def refuse_delete(self, key: str, code: str) -> None:
+        """Make Delete Multiple name the key as not deleted."""
+        self._undeletable[key] = code
+
     def block(self, operation: str, *, nth: int = 1, after_bytes: int = 0) -> Gate:
         """Hold the n-th call of ``operation`` from now on; ``get_object`` after that many bytes arrived."""
         gate = Gate(after_bytes)
@@ -156,7 +164,7 @@ class MemoryClient(ObjectClient):
     def head_object(self, key: str) -> ObjectInfo:
         self._enter("head_object", key)
         with self._lock:
-            return self._find(key).info
+            return replace(self._find(key).info, served_s=self._clock())
 
     def get_object(self, key: str, buffer: memoryview, *, start: int = 0, if_match: Optional[str] = None,
                    on_progress: Optional[ProgressCallback] = None) -> ObjectInfo:
@@ -177,7 +185,7 @@ class MemoryClient(ObjectClient):
             done = stop
             if on_progress is not None:
                 on_progress(done)
-        return _as_get_shows(found.info)
+        return replace(_as_get_shows(found.info), served_s=self._clock())
 
     def put_object(self, key: str, body: Body, *, headers: ObjectHeaders,
                    forbid_overwrite: bool = False) -> StoredObject:
@@ -186,6 +194,12 @@ class MemoryClient(ObjectClient):
         with self._lock:
             self._refuse_overwrite(key, forbid_overwrite)
             return self._store(key, data, headers, hashlib.md5(data).hexdigest())
+
+    def get_object_tagging(self, key: str) -> Tags:
+        self._enter("get_object_tagging", key)
+        with self._lock:
+            self._find(key)
+            return self._tags.get(key, ())
 
     def delete_object(self, key: str) -> None:
         self._enter("delete_object", key)
@@ -198,20 +212,23 @@ class MemoryClient(ObjectClient):
             raise error(400, "MalformedXML")
         with self._lock:
             for key in keys:
-                self.objects.pop(key, None)
-        return ()
+                if key not in self._undeletable:
+                    self.objects.pop(key, None)
+        return tuple(DeleteFailure(key, self._undeletable[key], "") for key in keys if key in self._undeletable)
 
     def copy_object(self, source_key: str, key: str, *, headers: Optional[ObjectHeaders] = None,
-                    if_match: Optional[str] = None, forbid_overwrite: bool = False) -> StoredObject:
-        self._enter("copy_object", key, source=source_key, headers=headers)
+                    storage_class: Optional[str] = None, if_match: Optional[str] = None,
+                    forbid_overwrite: bool = False) -> StoredObject:
+        self._enter("copy_object", key, source=source_key, headers=headers, storage_class=storage_class)
         with self._lock:
             source = self._find(source_key, if_match)
             self._refuse_overwrite(key, forbid_overwrite)
             if headers is None:
                 if source_key == key:
                     raise error(400, "InvalidRequest", key)
-                headers = replace(source.info.headers, storage_class=None, extra={})
-            return self._store(key, source.body, headers, hashlib.md5(source.body).hexdigest())
+                headers = replace(source.info.headers, storage_class=storage_class, extra={})
+            tags = self._tags.get(source_key, ())
+            return self._store(key, source.body, headers, hashlib.md5(source.body).hexdigest(), tags=tags)
 
     def list_objects(self, prefix: str, *, delimiter: str = "", marker: str = "",
                      max_keys: int = 1000) -> ListPage:
@@ -331,9 +348,12 @@ class MemoryClient(ObjectClient):
         if forbidden and key in self.objects:
             raise error(409, "FileAlreadyExists", key)
 
-    def _store(self, key: str, body: bytes, headers: ObjectHeaders, etag: str) -> StoredObject:
+    def _store(self, key: str, body: bytes, headers: ObjectHeaders, etag: str, *, tags: Tags = ()) -> StoredObject:
+        extra = dict(headers.extra)
+        self._tags[key] = tags = tags or tuple(parse_qsl(extra.pop("x-cos-tagging", "")))
+        headers = replace(headers, extra=extra)
         info = ObjectInfo(key, len(body), etag, float(int(self._clock())), headers,
-                          headers.storage_class or "STANDARD", crc64(body))
+                          headers.storage_class or "STANDARD", crc64(body), tag_count=len(tags))
         self.objects[key] = Stored(body, info)
         return StoredObject(etag, info.crc64, None, info.last_modified_s)
 

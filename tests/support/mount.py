@@ -66,7 +66,7 @@ class Mount:
         return OsWorld(self.root + below)
 
     def command(self) -> List[str]:
-        options = [f"url={self.url}", *self._options]
+        options = [f"url={self.url}", f"state_dir={self.folder / 'state'}", *self._options]
         if self._key is not None:
             passwd = self.folder / "passwd"
             passwd.write_text(":".join(self._key) + "\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, FrozenSet, List, Mapping, Optional
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional
 
 from cosfs.cos.interface import ListedObject, ObjectClient, ObjectHeaders, ObjectInfo
 
@@ -16,6 +16,8 @@ class Store:
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
+        self.settle: Callable[[], None] = lambda: None
+        """Called before each look: makes the filesystem under test send what it holds back for a moment."""
 
     def body(self, key: str) -> bytes:
         raise NotImplementedError
@@ -51,6 +53,7 @@ class CosStore(Store):
         self.client = client
 
     def head(self, key: str) -> ObjectInfo:
+        self.settle()
         return self.client.head_object(self.prefix + key)
 
     def body(self, key: str) -> bytes:
@@ -67,6 +70,7 @@ class CosStore(Store):
         return [row.key[len(self.prefix):] for row in self.rows() if row.key != self.prefix]
 
     def rows(self) -> List[ListedObject]:
+        self.settle()
         rows: List[ListedObject] = []
         marker: Optional[str] = ""
         while marker is not None:
@@ -101,14 +105,17 @@ class BotoStore(Store):
         self.features = features
 
     def body(self, key: str) -> bytes:
+        self.settle()
         data: bytes = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"].read()
         return data
 
     def metadata(self, key: str) -> Dict[str, str]:
+        self.settle()
         found = self.client.head_object(Bucket=self.bucket, Key=self.prefix + key)["Metadata"]
         return {name.lower(): value for name, value in found.items()}
 
     def keys(self) -> List[str]:
+        self.settle()
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix)
         keys = [row["Key"] for page in pages for row in page.get("Contents", [])]
         return [key[len(self.prefix):] for key in keys if key != self.prefix]

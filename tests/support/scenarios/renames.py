@@ -110,8 +110,8 @@ def test_rename_of_a_directory_over_a_full_one_is_enotempty(w: World, store: Sto
 
 @scenario("directories")
 def test_rename_of_an_empty_directory_over_a_full_one_is_enotempty(w: World, store: Store) -> None:
-    w.mkdir("/a")
     store.put("b/f", b"implicit")
+    w.mkdir("/a")
     with refused(errno.ENOTEMPTY):
         w.rename("/a", "/b")
     assert set(w.tree()) == {"/a", "/b", "/b/f"}
