@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from cosfs.caller import purpose_of
@@ -33,7 +34,7 @@ _BLOCK_BYTES = 4096
 _SECTOR_BYTES = 512
 """Unit of st_blocks (stat(2))."""
 
-Entry = Tuple[str, Optional[Dict[str, int]], int]
+Entry = Tuple[str, int]
 
 
 class CosOperations(Operations):  # type: ignore[misc]  # fusepy has no type hints
@@ -76,12 +77,8 @@ class CosOperations(Operations):  # type: ignore[misc]  # fusepy has no type hin
             "st_atime": attr.atime_ns, "st_mtime": attr.mtime_ns, "st_ctime": attr.ctime_ns}
 
     def readdir(self, path: str, fh: int) -> List[Entry]:
-        """A list, not a generator: that would run, and fail, outside the boundary."""
-        entries: List[Entry] = [(".", None, 0), ("..", None, 0)]
-        types: Dict[int, Dict[str, int]] = {}  # one for all names of a type: there may be a million
-        entries += [(entry.name, types.setdefault(entry.mode, {"st_mode": entry.mode}), 0)
-                    for entry in self._filesystem.readdir(path)]
-        return entries
+        """Names with their type bits. A list, not a generator: that would run, and fail, outside the boundary."""
+        return [(".", stat.S_IFDIR), ("..", stat.S_IFDIR), *self._filesystem.readdir(path)]
 
     def open(self, path: str, fi: Any) -> int:
         opened = self._filesystem.open(path, fi.flags)
@@ -162,10 +159,10 @@ class CosOperations(Operations):  # type: ignore[misc]  # fusepy has no type hin
         self._filesystem.removexattr(path, name)
 
     def statfs(self, path: str) -> Dict[str, int]:
-        stat = self._filesystem.statfs()
-        return {"f_bsize": stat.block_bytes, "f_frsize": stat.block_bytes, "f_blocks": stat.blocks,
-                "f_bfree": stat.blocks, "f_bavail": stat.blocks, "f_files": stat.files, "f_ffree": stat.files,
-                "f_favail": stat.files, "f_namemax": stat.name_max}
+        found = self._filesystem.statfs()
+        return {"f_bsize": found.block_bytes, "f_frsize": found.block_bytes, "f_blocks": found.blocks,
+                "f_bfree": found.blocks, "f_bavail": found.blocks, "f_files": found.files, "f_ffree": found.files,
+                "f_favail": found.files, "f_namemax": found.name_max}
 
 
 def _caller() -> Caller:
