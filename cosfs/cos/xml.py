@@ -46,10 +46,13 @@ def _row(element: ElementTree.Element) -> Row:
     return row
 
 
+_DECLARATION = re.compile(rb"<!(?:DOCTYPE|ENTITY)", re.IGNORECASE)
+
+
 def parse_root(body: bytes) -> ElementTree.Element:
     """Parse an answer. Raises: InvalidAnswer."""
     text = body.strip()
-    if b"<!DOCTYPE" in text[:1024].upper() or b"<!ENTITY" in text.upper():
+    if _DECLARATION.search(text):
         raise InvalidAnswer("the answer is no XML of the service: it declares a document type")
     try:
         return ElementTree.fromstring(text)
@@ -104,6 +107,7 @@ def _etag(row: Row) -> str:
 _ISO_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?(?:Z|\+00:?00)?")
 
 
+@lru_cache(maxsize=4096)  # the rows of a listing have few different ones
 def parse_time(text: str) -> float:
     """Seconds since the epoch of ``2020-12-10T03:37:30.000Z``; the fraction and the Z may be missing."""
     match = _ISO_TIME.fullmatch(text.strip())
@@ -137,6 +141,8 @@ def parse_list_objects(body: bytes, *, plus_is_space: bool = False) -> ListPage:
     if not _is_truncated(document):
         return ListPage(objects, prefixes)
     given = document.fields.get("nextmarker", "")
+    if given and decode(given) == given:
+        return ListPage(objects, prefixes, given)
     greatest = max((*(entry.key for entry in objects), *prefixes), default="",
                    key=lambda name: name.encode("utf-8", "surrogateescape"))
     marker = greatest if given in ("", greatest) else decode(given)
