@@ -114,7 +114,9 @@ def test_listing_pages_and_prefixes(client):
 
     names, marker = [], ""
     while marker is not None:
-        page = client.list_objects("l/", delimiter="/", marker=marker, max_keys=2)
+        told = []
+        page = client.list_objects("l/", delimiter="/", marker=marker, max_keys=2, on_next=told.append)
+        assert told == [page.next_marker][:page.next_marker is not None]
         names += [entry.key for entry in page.objects] + list(page.prefixes)
         marker = page.next_marker
     assert sorted(names) == sorted(["l/a", "l/b/", "l/c d", "l/e+f", "l/ü"])
