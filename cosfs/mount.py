@@ -19,6 +19,7 @@ from cosfs.config import ConnectionConfig, FuseOptions, MountConfig
 from cosfs.cos.client import BucketClient
 from cosfs.cos.credentials import ChainOptions, CredentialsProvider, find_credentials
 from cosfs.cos.endpoint import ClientConfig
+from cosfs.cos.requester import Learned
 from cosfs.cos.retry import RetryPolicy
 from cosfs.daemon import CapturedStderr, StartFailed, configure_logging, run_in_background
 from cosfs.errors import CosException
@@ -142,8 +143,7 @@ def _allocate_from_one_heap() -> None:
 def _serve(config: MountConfig, settings: ClientConfig, ready: Callable[[], None]) -> None:
     """Serve the mount until it is unmounted. Raises: MountError when it could not be made."""
     _allocate_from_one_heap()
-    _check_bucket(config, settings)
-    client = BucketClient(settings)
+    client = BucketClient(settings, learned=_check_bucket(config, settings))
     filesystem = CosFilesystem(client, replace(config.filesystem, state_folder=_state_folder(config)))
     try:
         _run_fuse(filesystem, config, ready)
@@ -153,12 +153,14 @@ def _serve(config: MountConfig, settings: ClientConfig, ready: Callable[[], None
     log.info("%s is unmounted", config.mount_point)
 
 
-def _check_bucket(config: MountConfig, settings: ClientConfig) -> None:
+def _check_bucket(config: MountConfig, settings: ClientConfig) -> Learned:
+    """See that the bucket answers; returns what that has shown of the service. Raises: MountError."""
     probe = BucketClient(replace(settings, retry=PREFLIGHT_RETRY))
     try:
-        check_bucket(probe, config, probe.clock_offset_s)
+        check_bucket(probe, config, lambda: probe.learned.clock_offset_s)
     finally:
         probe.close()
+    return probe.learned
 
 
 def _state_folder(config: MountConfig) -> Optional[str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from cosfs.caller import purpose_of
@@ -69,7 +70,7 @@ class CosOperations(Operations):  # type: ignore[misc]  # fusepy has no type hin
         """Nothing: who made the filesystem stops it once FUSE has returned."""
 
     def getattr(self, path: Optional[str], fi: Any = None) -> Dict[str, int]:
-        attr = self._filesystem.getattr(path or "", fi.fh if fi else None, purpose=_purpose)
+        attr = self._filesystem.getattr(path or "", fi.fh if fi else None, purpose=partial(_purpose, path))
         return {
             "st_mode": attr.mode, "st_nlink": attr.nlink, "st_uid": attr.uid, "st_gid": attr.gid,
             "st_rdev": attr.rdev, "st_size": attr.size_bytes, "st_blksize": _BLOCK_BYTES,
@@ -170,8 +171,8 @@ def _caller() -> Caller:
     return Caller(uid, gid)
 
 
-def _purpose() -> Purpose:
-    return purpose_of(caller_ids()[2])
+def _purpose(path: Optional[str]) -> Purpose:
+    return purpose_of(caller_ids()[2], (path or "").rpartition("/")[2])
 
 
 def _log_failure(operation: str, args: Tuple[Any, ...], number: int, exc: BaseException) -> None:

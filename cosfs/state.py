@@ -52,7 +52,8 @@ def make_folder(folder: str) -> Optional[str]:
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as exc:
-        log.warning("nothing can be kept in %s (%s), so the rename of a folder that is cut off by a crash cannot be "
-                    "finished by the next mount; give another state_dir=", folder, exc.strerror)
+        log.warning("nothing can be kept in %s (%s), so the next mount cannot finish the rename of a folder that a "
+                    "crash cuts off, and asks for all headers of objects again; give another state_dir=",
+                    folder, exc.strerror)
         return None
     return folder

@@ -10,7 +10,7 @@ Threading: any thread may call; there is no state but the pool of connections.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, List, Optional, Sequence, Tuple
 
 from cosfs.cos import xml
 from cosfs.cos.crc64 import crc64
@@ -36,7 +36,7 @@ from cosfs.cos.multipart import (
     exists_if_refused,
     stored_inside,
 )
-from cosfs.cos.requester import Request
+from cosfs.cos.requester import Learned, Request
 from cosfs.cos.transport import Answer
 from cosfs.errors import CosException, CosServiceError, InvalidParameter, ObjectExists, PreconditionFailed
 from cosfs.units import MAX_LIST_KEYS
@@ -61,17 +61,17 @@ class BucketClient(MultipartCalls):
         except PreconditionFailed:
             # There are servers that refuse every If-Match (measured: nginx in front of files). What holds then is
             # the ETag of each answer, which is compared in any case.
-            if if_match is None or not self._conditional_gets or self.head_object(key).etag != if_match:
+            if if_match is None or not self.learned.conditional_gets or self.head_object(key).etag != if_match:
                 raise
             log.info("the server refuses If-Match on a version that is there; comparing ETags instead")
-            self._conditional_gets = False
+            self.learned.conditional_gets = False
         return self._download(key, buffer, start, if_match, on_progress)
 
     def _download(self, key: str, buffer: memoryview, start: int, if_match: Optional[str],
                   on_progress: Optional[ProgressCallback]) -> ObjectInfo:
         retrying = self._config.retry.start()
         download = Download(check_key(key), buffer, start, if_match, on_progress, retrying,
-                            conditional=self._conditional_gets)
+                            conditional=self.learned.conditional_gets)
         return self._requester.call(download.request, download.receive, retrying)
 
     def put_object(self, key: str, body: Body, *, headers: ObjectHeaders,
@@ -170,13 +170,19 @@ class BucketClient(MultipartCalls):
         found = self.head_object(key)  # rclone serve s3 names none
         return StoredObject(found.etag, found.crc64, found.version_id, found.last_modified_s)
 
-    def list_objects(self, prefix: str, *, delimiter: str = "", marker: str = "", max_keys: int = 1000) -> ListPage:
+    def list_objects(self, prefix: str, *, delimiter: str = "", marker: str = "", max_keys: int = 1000,
+                     on_next: Optional[Callable[[str], None]] = None) -> ListPage:
         params = [("prefix", prefix), ("delimiter", delimiter), ("marker", marker), ("max-keys", str(max_keys)),
                   ("encoding-type", "url")]
         plus_is_space = self._requester.dialect.plus_is_space
-        return self._requester.call(
-            Request("List Objects", "GET", params=params),
-            lambda answer: xml.parse_list_objects(answer.read(), plus_is_space=plus_is_space))
+
+        def decode(answer: Answer) -> ListPage:
+            body = answer.read()
+            next_marker = None if on_next is None else xml.early_marker(body, plus_is_space=plus_is_space)
+            if on_next is not None and next_marker is not None:
+                on_next(next_marker)
+            return xml.parse_list_objects(body, plus_is_space=plus_is_space)
+        return self._requester.call(Request("List Objects", "GET", params=params), decode)
 
     def head_bucket(self) -> BucketInfo:
         def decode(answer: Answer) -> BucketInfo:
@@ -184,9 +190,10 @@ class BucketClient(MultipartCalls):
                               answer.headers.get("x-cos-bucket-az-type", "").upper() == "MAZ")
         return self._requester.call(Request("Head Bucket", "HEAD"), decode)
 
-    def clock_offset_s(self) -> float:
-        """By how much the service's clock is ahead; 0 unless a refused request has shown it."""
-        return self._requester.clock_offset_s
+    @property
+    def learned(self) -> Learned:
+        """What answers have shown of the service so far."""
+        return self._requester.learned
 
     def close(self) -> None:
         self._requester.close()

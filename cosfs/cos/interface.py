@@ -196,8 +196,12 @@ class ObjectClient(Protocol):
         """
 
     def list_objects(self, prefix: str, *, delimiter: str = "", marker: str = "",
-                     max_keys: int = 1000) -> ListPage:
-        """Get Bucket (List Objects v1) with encoding-type=url, one page."""
+                     max_keys: int = 1000, on_next: Optional[Callable[[str], None]] = None) -> ListPage:
+        """Get Bucket (List Objects v1) with encoding-type=url, one page.
+
+        ``on_next`` is told the marker of the next page, on this thread, when it is known before the rows are. It is
+        told again should the answer have to be asked for again; what holds is the marker of the page.
+        """
 
     def create_multipart_upload(self, key: str, *, headers: ObjectHeaders,
                                 forbid_overwrite: bool = False) -> str:

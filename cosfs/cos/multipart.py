@@ -20,7 +20,7 @@ from cosfs.cos.interface import (
     StoredObject,
     UploadedPart,
 )
-from cosfs.cos.requester import Request, Requester, error_inside
+from cosfs.cos.requester import Learned, Request, Requester, error_inside
 from cosfs.cos.retry import is_transient
 from cosfs.cos.transport import Answer
 from cosfs.errors import (
@@ -47,9 +47,10 @@ _DATES_DIFFER_S = 2.0
 class MultipartCalls:
     """What BucketClient does with a requester, as far as uploads in parts are concerned."""
 
-    def __init__(self, config: ClientConfig) -> None:
+    def __init__(self, config: ClientConfig, *, learned: Optional[Learned] = None) -> None:
+        """``learned``: by an earlier client of the service."""
         self._config = config
-        self._requester = Requester(config)
+        self._requester = Requester(config, learned=learned)
 
     def head_object(self, key: str) -> ObjectInfo:
         def decode(answer: Answer) -> ObjectInfo:

@@ -72,11 +72,25 @@ class Request:
         return not isinstance(self.body, StreamedBody) or self.body.rewind is not None
 
 
+@dataclass
+class Learned:
+    """What answers have shown of a service; its clients may share it.
+
+    ``clock_offset_s``: by how much its clock is ahead. ``gives_ids``: its answers have a request id, as those of COS.
+    ``conditional_gets``: it answers If-Match by the ETag that it names itself.
+    """
+
+    clock_offset_s: float = 0.0
+    gives_ids: bool = True
+    conditional_gets: bool = True
+
+
 class Requester:
     """Carries out requests by one configuration."""
 
     def __init__(self, config: ClientConfig, *, endpoint: Optional[Endpoint] = None,
-                 dialect: Optional[Dialect] = None, clock: Callable[[], float] = time.time) -> None:
+                 dialect: Optional[Dialect] = None, learned: Optional[Learned] = None,
+                 clock: Callable[[], float] = time.time) -> None:
         """``endpoint``, ``dialect``: instead of the configuration's. ``clock``: seconds since the epoch."""
         self.config = config
         self.endpoint = endpoint or config.address()
@@ -84,8 +98,7 @@ class Requester:
             CosDialect() if config.signature == "cos"
             else S3Dialect(config.v4_region, sign_payload=self.endpoint.scheme == "http"))
         self._clock = clock
-        self._clock_offset_s = 0.0
-        self._service_gives_ids = True
+        self.learned = learned or Learned()
         suffix = f" {config.user_agent_suffix}" if config.user_agent_suffix else ""
         self._user_agent = f"cosfs/{__version__}{suffix}"
         self._transport = Transport(TransportSettings(
@@ -100,16 +113,12 @@ class Requester:
 
     def now_s(self) -> float:
         """The service's time, as far as it is known."""
-        return self._clock() + self._clock_offset_s
-
-    @property
-    def clock_offset_s(self) -> float:
-        return self._clock_offset_s
+        return self._clock() + self.learned.clock_offset_s
 
     def correct_clock(self, now_s: float) -> None:
         """Sign by the service's time from now on."""
-        self._clock_offset_s = now_s - self._clock()
-        log.warning("the clock of this machine is %+.0f s off; signing by the service's", -self._clock_offset_s)
+        self.learned.clock_offset_s = now_s - self._clock()
+        log.warning("the clock of this machine is %+.0f s off; signing by the service's", -self.learned.clock_offset_s)
 
     def call(self, request: Union[Request, Callable[[], Request]], decode: Callable[[Answer], T],
              retrying: Optional[Retrying] = None) -> T:
@@ -167,7 +176,7 @@ class Requester:
             return _Failed(failure.error, not_carried_out=not failure.sent)
         answer.headers = self.dialect.answer_headers(answer.headers)
         if 200 <= answer.status < 300 and "x-cos-request-id" not in answer.headers:
-            self._service_gives_ids = False
+            self.learned.gives_ids = False
         try:
             if 200 <= answer.status < 300 or answer.status in request.accepted:
                 return consume(answer)
@@ -192,7 +201,7 @@ class Requester:
         page = (cos or request.method != "HEAD") and "html" in answer.headers.get("Content-Type", "").lower()
         # A 412 answers a condition of ours, whoever it comes from; ``get_object`` looks into it.
         untagged = "x-cos-request-id" not in answer.headers and answer.status != 412
-        if untagged and (page or (cos and self._service_gives_ids)):
+        if untagged and (page or (cos and self.learned.gives_ids)):
             return InvalidAnswer(f"{request.operation}: HTTP {answer.status} from something between here and the "
                                  f"service at {target.host} (no request id)")
         return service_error(request.method, _digest_of_headers(request, target, answer), answer.status)

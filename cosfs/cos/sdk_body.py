@@ -41,11 +41,11 @@ class Upload:
         elif hasattr(source, "read"):
             self._start = _position(source)
             size = _bytes_left(source, self._start) if length is None else int(length)
-            self.body = StreamedBody(lambda: self._chunks(_read_chunks(source, size)), size,
+            self.body = StreamedBody(lambda: self._chunks(_read_chunks(source, size), size), size,
                                      None if self._start is None else lambda: source.seek(self._start))
         elif isinstance(source, Iterable):
             size = None if length is None else int(length)
-            self.body = StreamedBody(lambda: self._chunks(source), size)
+            self.body = StreamedBody(lambda: self._chunks(source, size), size)
         else:
             raise InvalidParameter(f"a Body is str, bytes, a file or an iterable, not {type(source).__name__}")
         if size is not None and size > MAX_PUT_BYTES:
@@ -53,13 +53,27 @@ class Upload:
                 "The object size you upload can not be larger than 5GB in put_object or upload_part")
         self._source = source
 
-    def _chunks(self, chunks: Iterable[Union[str, bytes]]) -> Iterator[bytes]:
+    def _chunks(self, chunks: Iterable[Union[str, bytes]], size: Optional[int]) -> Iterator[bytes]:
+        """The chunks, one behind: more than ``size`` bytes would pass for the next request.
+
+        Raises: InvalidParameter, before the last is sent, unless there are just that many.
+        """
         self.crc = 0
+        count, last = 0, b""
         for chunk in chunks:
             data = chunk.encode("utf-8") if isinstance(chunk, str) else chunk
+            count += len(data)
+            if size is not None and count > size:
+                raise InvalidParameter(f"the Body is longer than the {size} bytes of ContentLength")
             if data:
                 self.crc = crc64(data, self.crc)
-                yield data
+                if last:
+                    yield last
+                last = data
+        if size is not None and count < size:
+            raise InvalidParameter(f"the Body ended {size - count} bytes early")
+        if last:
+            yield last
 
     def content_md5(self) -> str:
         """Raises: InvalidParameter for a body that can be read only once."""
@@ -97,8 +111,6 @@ def _read_chunks(source: Any, size: Optional[int]) -> Iterator[Union[str, bytes]
     while left is None or left > 0:
         chunk = source.read(_CHUNK_BYTES if left is None else min(_CHUNK_BYTES, left))
         if not chunk:
-            if left:
-                raise InvalidParameter(f"the Body ended {left} bytes early")
             return
         if left is not None:
             left -= len(chunk)

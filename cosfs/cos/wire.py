@@ -48,12 +48,14 @@ def exchange(sock: socket.socket, method: str, head: bytes, payload: Payload, *,
     """Send a request and receive the head of its answer. Raises: http.client.HTTPException, OSError."""
     if sock.gettimeout() != timeout_s:
         sock.settimeout(timeout_s)  # a system call
+    sent = True
     try:
         _send(sock, head, payload, chunked=chunked)
     except (BrokenPipeError, ConnectionResetError):
-        pass  # the answer may have come before all was sent
+        sent = False  # the answer may have come before all was
     response = Response(sock, method)
     response.begin()
+    response.keeps = response.keeps and sent
     return response
 
 

@@ -151,6 +151,26 @@ def parse_list_objects(body: bytes, *, plus_is_space: bool = False) -> ListPage:
     return ListPage(objects, prefixes, marker)
 
 
+_EARLY_MARKER = re.compile(rb"<NextMarker>([!-%'-;=-~]+)</NextMarker>")  # nothing that XML writes in another way
+
+
+def early_marker(body: bytes, *, plus_is_space: bool = False) -> Optional[str]:
+    """The ``next_marker`` that a listing will turn out to have; None when only parsing can tell.
+
+    One that could be encoded is when it is written as one of the names is.
+    """
+    match = _EARLY_MARKER.search(body)
+    if match is None or b"<IsTruncated>true<" not in body:
+        return None
+    given = match.group(1)
+    if b"%" not in given and b"+" not in given:
+        return given.decode("ascii")
+    if b"<EncodingType>url<" not in body or not any(
+            b"<%s>%s</%s>" % (name, given, name) in body for name in (b"Key", b"Prefix")):
+        return None
+    return (_unquote_plus if plus_is_space else _unquote)(given.decode("ascii"))
+
+
 _UPLOAD_ID = re.compile(rb"<UploadId>\s*([^<>\s]+)\s*</UploadId>", re.IGNORECASE)
 
 

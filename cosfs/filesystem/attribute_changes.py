@@ -77,10 +77,10 @@ class AttributeChanges:
         try:
             file.change_attributes(change)
         except BaseException:
-            self._give_back(handle)
+            self._files.release(handle.fh)
             raise
-        if not file.dirty or (file.content_dirty and self._table.has_writer(file)):
-            self._give_back(handle)  # removed already, or stored when the writer closes
+        if not file.dirty or self._waits_for_data(file):
+            self._files.release(handle.fh)  # removed or stored already, or stored when the writer closes
         elif self._wait_for_next:
             self._store(_Waiting(handle, pages_are_known, 0.0, [change]), raises=True)
         else:
@@ -97,13 +97,13 @@ class AttributeChanges:
             self._arm_locked()
             full = len(self._waiting) >= _MAX_WAITING
         if not first:
-            self._give_back(handle)
+            self._files.release(handle.fh)
         if full:
             self.settle()
 
-    def _give_back(self, handle: Handle) -> None:
-        if self._table.close(handle.fh) is not None and self._table.drop(handle.file):
-            handle.file.close()
+    def _waits_for_data(self, file: OpenFile) -> bool:
+        """Whether somebody is writing: what is half written must not be stored for the sake of attributes."""
+        return file.content_dirty and self._table.has_writer(file)
 
     def settle_file(self, path: str) -> bool:
         """Store what waits for one file; returns, when it is stored or given up, whether there was something."""
@@ -121,13 +121,13 @@ class AttributeChanges:
         return waiting is not None
 
     def settle(self, directory: str = "/") -> None:
-        """Store what waits below a directory; returns when nothing is pending there. Failures are logged."""
+        """Store what waits below a directory; returns when all changes made there before are. Failures are logged."""
         def concerned(file: OpenFile) -> bool:
             return is_inside(file.path, directory)
 
-        self._flush(lambda waiting: concerned(waiting.file))
+        earlier = list(filter(concerned, self._flush(lambda waiting: concerned(waiting.file))))
         with self._changed:
-            self._changed.wait_for(lambda: not any(map(concerned, self._storing)))
+            self._changed.wait_for(lambda: not any(file in self._storing for file in earlier))
 
     def _arm_locked(self) -> None:
         if self._timer is None and self._waiting:
@@ -146,13 +146,16 @@ class AttributeChanges:
                 self._timer = None
                 self._arm_locked()
 
-    def _flush(self, chosen: Callable[[_Waiting], bool]) -> None:
+    def _flush(self, chosen: Callable[[_Waiting], bool]) -> List[OpenFile]:
+        """Store what is chosen of what waits; returns the files whose changes were on their way before."""
         with self._changed:
+            earlier = list(self._storing)
             taken = [waiting for waiting in self._waiting.values() if chosen(waiting)]
             for waiting in taken:
                 del self._waiting[waiting.file]
                 self._storing.append(waiting.file)
         self._context.names_pool.map_all(self._store_taken, taken)
+        return earlier
 
     def _store_taken(self, waiting: _Waiting) -> None:
         try:
@@ -165,10 +168,15 @@ class AttributeChanges:
     def _store(self, waiting: _Waiting, *, raises: bool) -> None:
         """Store changes, and give the handle back."""
         file = waiting.file
+        tried = file.attributes
         try:
-            self._commit(waiting)
-            self._wait_for_next = False
+            self._commit(waiting, tried)
+        except NoEntry:
+            if raises:
+                raise
+            log.warning("%s is gone, removed by another host before its new attributes were stored", file.path)
         except CosfsError as exc:
+            file.restore_attributes(tried)
             self._wait_for_next = True
             if raises:
                 raise
@@ -176,22 +184,32 @@ class AttributeChanges:
         finally:
             if not waiting.pages_are_known:  # the kernel was not told of this opening
                 self._context.cache.kernel_pages_unknown(file.path)
-            self._give_back(waiting.handle)
+            self._files.release(waiting.handle.fh)
 
-    def _commit(self, waiting: _Waiting) -> None:
+    def _commit(self, waiting: _Waiting, tried: Attributes) -> None:
         """Store the changes; once more on the object's present version, if it has changed. Raises: CosfsError."""
         file = waiting.file
         try:
-            file.commit()
+            with file.settled():
+                if self._waits_for_data(file):
+                    return
+                file.commit()
         except StaleHandle:
-            self._table.forget(file.path)
+            file.restore_attributes(tried)
+            if self._table.get(file.path) is file:
+                self._table.forget(file.path)
             if self._context.tree.refresh(file.path) is None:
                 raise NoEntry(file.path) from None
             handle, _ = self._files.hold(file.path)
             try:
                 for change in waiting.changes:
                     handle.file.change_attributes(change)
+                tried = handle.file.attributes
                 handle.file.commit()
+            except CosfsError:
+                handle.file.restore_attributes(tried)
+                raise
             finally:
                 self._context.cache.kernel_pages_unknown(file.path)
-                self._give_back(handle)
+                self._files.release(handle.fh)
+        self._wait_for_next = False

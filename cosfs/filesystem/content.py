@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from typing import Optional
 
+from cosfs.cos.crc64 import crc64
 from cosfs.cos.interface import ObjectHeaders, ObjectInfo
 from cosfs.filesystem.context import Context
 from cosfs.filesystem.locks import SharedLock
@@ -131,6 +132,15 @@ class FileContent:
         """Store all of it as ``key``. Raises: as ``Uploader.commit``."""
         return self._context.uploader.commit(key, self._extents, self._staging, headers,
                                              forbid_overwrite=forbid_overwrite)
+
+    def checksum(self) -> Optional[int]:
+        """CRC-64 of all of it; None while some is in the bucket only. Raises: StagingFailed."""
+        if self.remote_bytes:
+            return None
+        checksum = 0
+        for start in range(0, self.size_bytes, _FETCH_BYTES):
+            checksum = crc64(self.read(start, _FETCH_BYTES), checksum)
+        return checksum
 
     def rebase(self, info: ObjectInfo) -> None:
         """Note that the content, as it is, is the object of ``info``: nothing needs to be staged any more."""

@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 class Context:
     """Shared by reference.
 
-    Pools: ``pool`` runs the second request of lookups, ``fetch_pool`` ranged reads, the uploader has its
-    own, ``names_pool`` runs the copies of directory renames, which use the uploader.
+    Pools: ``pool`` runs the second request of lookups and the pages of listings, ``fetch_pool`` ranged reads,
+    the uploader has its own, ``names_pool`` runs the copies of directory renames, which use the uploader.
     """
 
     client: ObjectClient

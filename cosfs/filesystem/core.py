@@ -8,13 +8,11 @@ time are serialised by the caller (the kernel does).
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Callable, List, Optional
 
 from cosfs.config import FilesystemConfig
 from cosfs.cos.interface import ObjectClient
-from cosfs.errors import CosfsError
 from cosfs.executor import ByteBudget, WorkerPool
 from cosfs.filesystem.attribute_changes import AttributeChanges
 from cosfs.filesystem.context import Context
@@ -36,8 +34,6 @@ from cosfs.units import MAX_NAME_BYTES
 from cosfs.writing.plan import Limits
 from cosfs.writing.staging import StagingArea
 from cosfs.writing.uploader import Uploader
-
-log = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 4096
 _FILES = 1 << 40
@@ -80,7 +76,7 @@ class CosFilesystem:
         self._removals = RemovalOperations(self._context, self._table, self._names)
         self._changes = AttributeChanges(self._context, self._table, self._files)
         self._rename = RenameOperations(self._context, self._table, self._removals, self._changes)
-        self._metadata = MetadataOperations(self._context, self._table, self._names, self._changes)
+        self._metadata = MetadataOperations(self._context, self._names, self._changes)
 
     def start(self) -> None:
         """Called in the process that serves the mount, after any fork. Threads start as they are needed.
@@ -97,10 +93,7 @@ class CosFilesystem:
         """Settle what is pending and end the threads. Data that cannot be stored is logged as lost."""
         self._changes.settle()
         for file in self._table.all():
-            try:
-                file.commit()
-            except CosfsError as exc:
-                log.error("%s: %d bytes could not be stored: %s", file.path, file.size_bytes, exc)
+            self._files.commit_untold(file)
             file.close()
         self._context.deletes.settle()
         self._context.tree.headers.cancel()

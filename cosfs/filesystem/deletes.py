@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 DELAY_S = 0.1
 """Long enough for the rename that follows a hide at once, and for a burst to gather; too short to notice."""
 
+_MAX_ON_THE_WAY = 4
+"""Batches. Where the service is so slow that more would be under way, removals are waited for again."""
+
 
 class DeleteQueue:
     def __init__(self, client: ObjectClient, *, delay_s: float = DELAY_S,
@@ -41,9 +44,10 @@ class DeleteQueue:
         self._clock = clock
         self._changed = threading.Condition()
         self._waiting: Dict[str, str] = {}
+        self._hidden: Set[str] = set()
         self._removed: List[str] = []
         self._sending: Set[str] = set()
-        self._flushing = 0
+        self._on_the_way: Set[object] = set()
         self._timer: Optional[threading.Timer] = None
         self._burst_until_s = float("-inf")
 
@@ -54,17 +58,18 @@ class DeleteQueue:
     def bursting(self) -> bool:
         """Whether a delete succeeded so short a time ago that the next one may be ``schedule``\\ d."""
         with self._changed:
-            return self._clock() < self._burst_until_s
+            return self._clock() < self._burst_until_s and len(self._on_the_way) < _MAX_ON_THE_WAY
 
     def succeeded(self) -> None:
         """A delete that was waited for succeeded: a burst may begin."""
         with self._changed:
             self._burst_until_s = self._clock() + self._delay_s
 
-    def schedule(self, key: str, path: str) -> None:
-        """Delete an object soon; blocks only while a full batch is sent."""
+    def schedule(self, key: str, path: str, *, hidden: bool = False) -> None:
+        """Delete an object soon; blocks only while a full batch is sent. ``hidden``: libfuse has hidden it."""
         with self._changed:
             self._waiting[key] = path
+            (self._hidden.add if hidden else self._hidden.discard)(key)
             self._prolong_locked()
             full = len(self._waiting) >= MAX_LIST_KEYS
         if full:
@@ -112,27 +117,31 @@ class DeleteQueue:
         with self._changed:
             sending = key in self._sending
             self._changed.wait_for(lambda: key not in self._sending)
-            path = self._waiting.pop(key, None)
+            path, hidden = self._waiting.pop(key, None), key in self._hidden
         try:
             yield sending or path is not None
         except BaseException:
             if path is not None:
+                if not hidden:
+                    log.warning("removed file %r is back: a rename to its name failed", path)
                 self._on_failure(path)
             raise
 
     def settle(self) -> None:
-        """Send what waits; blocks until nothing is pending. Failures are logged, not raised."""
-        self._flush()
+        """Send what waits; blocks until all that was scheduled before is done. Failures are logged, not raised."""
+        earlier = self._flush()
         with self._changed:
-            self._changed.wait_for(lambda: not self._flushing)
+            self._changed.wait_for(lambda: earlier.isdisjoint(self._on_the_way))
 
-    def _flush(self) -> None:
-        """Send what waits now, and tell of it."""
+    def _flush(self) -> Set[object]:
+        """Send what waits now, and tell of it; returns the batches that were on their way before."""
+        flush = object()
         with self._changed:
-            batch, self._waiting = self._waiting, {}
+            earlier = set(self._on_the_way)
+            batch, self._waiting, self._hidden = self._waiting, {}, set()
             removed, self._removed = self._removed, []
             self._sending |= batch.keys()
-            self._flushing += 1
+            self._on_the_way.add(flush)
             timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
@@ -147,17 +156,17 @@ class DeleteQueue:
                 self._tell(batch, failed, removed)
             finally:
                 with self._changed:
-                    self._flushing -= 1
+                    self._on_the_way.remove(flush)
                     self._changed.notify_all()
+        return earlier
 
     def _tell(self, batch: Mapping[str, str], failed: Set[str], removed: List[str]) -> None:
-        for key, path in batch.items():
-            if key in failed:
-                self._on_failure(path)
-            else:
-                removed.append(path)
+        removed += [path for key, path in batch.items() if key not in failed]
         if removed:
             self._on_removed(removed)
+        for key, path in batch.items():
+            if key in failed:
+                self._on_failure(path)  # last: it brings back directories, too, that are removed for the caller
 
     def _send(self, keys: List[str]) -> Set[str]:
         """Delete keys; returns those that are still there."""

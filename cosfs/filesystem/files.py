@@ -51,7 +51,10 @@ class FileOperations:
 
     def hold(self, path: str) -> Tuple[Handle, bool]:
         """A handle that neither reads nor writes; and whether the kernel's pages are of the version that it is on."""
-        handle = self._table.join(path, os.O_PATH, lambda _: True)
+        known = self._context.cache.lookup(path)
+        version = (known.key, known.etag) if isinstance(known, Entry) else None
+        handle = self._table.join(path, os.O_PATH,
+                                  lambda file: file.dirty or file.detached or file.version() == version)
         return self._open_stored(path, os.O_PATH) if handle is None else (handle, True)
 
     def _replaces_all(self, flags: int) -> bool:
@@ -115,7 +118,8 @@ class FileOperations:
                 break
             self.release(handle.fh)  # another thread stored a new version since we asked
         keep = context.cache.kernel_pages_are(path, base.etag)
-        handle.file.keep_cache = keep
+        if not flags & os.O_PATH:  # the kernel was told nothing by that, and readers may be there
+            handle.file.keep_cache = keep
         return handle, keep
 
     def _stored_file(self, path: str, info: ObjectInfo) -> OpenFile:
@@ -205,6 +209,13 @@ class FileOperations:
         file = self._table.close(fh)
         if file is None:
             return
+        self.commit_untold(file)
+        if self._table.drop(file):
+            file.close()
+
+    @staticmethod
+    def commit_untold(file: OpenFile) -> None:
+        """Commit where nobody can be told of an error but by the log."""
         try:
             file.commit()
         except CosfsError as exc:
@@ -213,8 +224,6 @@ class FileOperations:
             else:
                 log.error("%s: what was written after the last close is lost (%d bytes in all): %s",
                           file.path, file.size_bytes, exc)
-        if self._table.drop(file):
-            file.close()
 
 
 def _is_current(info: ObjectInfo, seen: Optional[OpenFile], file: OpenFile) -> bool:

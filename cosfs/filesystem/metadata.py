@@ -20,7 +20,7 @@ from cosfs.errors import (
 from cosfs.filesystem.attribute_changes import AttributeChanges, Change
 from cosfs.filesystem.context import Context
 from cosfs.filesystem.names import NameOperations
-from cosfs.filesystem.table import OpenFileTable
+from cosfs.filesystem.openfile import OpenFile
 from cosfs.filesystem.types import NOW, Time
 from cosfs.namespace.attributes import Attributes
 from cosfs.namespace.caches import Entry
@@ -33,10 +33,8 @@ SELinux labels a FUSE mount as a whole; ``ls -l`` asks for a label file by file 
 
 
 class MetadataOperations:
-    def __init__(self, context: Context, table: OpenFileTable, names: NameOperations,
-                 changes: AttributeChanges) -> None:
+    def __init__(self, context: Context, names: NameOperations, changes: AttributeChanges) -> None:
         self._context = context
-        self._table = table
         self._names = names
         self._changes = changes
 
@@ -98,10 +96,8 @@ class MetadataOperations:
             raise NotSupported(f"{name} is not stored")
 
     def _attributes(self, path: str) -> Attributes:
-        file = self._table.get(path)
-        if file is not None:
-            return file.attributes
-        return self._names.attributes(path, self._context.tree.lookup(path))
+        named = self._names.named(path)
+        return named.attributes if isinstance(named, OpenFile) else self._names.attributes(path, named)
 
     def _change(self, path: str, change: Change) -> None:
         context = self._context
@@ -110,11 +106,11 @@ class MetadataOperations:
         def stamped(old: Attributes) -> Attributes:
             return replace(change(old), ctime_ns=context.now_ns())
 
-        entry = None if self._table.get(path) is not None else context.tree.lookup(path)
-        if entry is None or not entry.is_directory:
-            self._changes.change(path, stamped)
+        named = self._names.named(path)
+        if isinstance(named, Entry) and named.is_directory:
+            self._change_directory(path, named, stamped)
         else:
-            self._change_directory(path, entry, stamped)
+            self._changes.change(path, stamped)
 
     def _change_directory(self, path: str, entry: Entry, change: Change) -> None:
         context = self._context

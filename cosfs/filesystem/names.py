@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import stat
 from dataclasses import replace
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Dict, List, Optional, Union
 
 from cosfs.cos.interface import ObjectHeaders, ObjectInfo
 from cosfs.errors import (
@@ -18,6 +18,7 @@ from cosfs.errors import (
 )
 from cosfs.filesystem.context import Context
 from cosfs.filesystem.files import FileOperations
+from cosfs.filesystem.openfile import OpenFile
 from cosfs.filesystem.table import OpenFileTable
 from cosfs.filesystem.types import Attr, Caller, Dirent, Purpose
 from cosfs.namespace.attributes import NS, Attributes, decode, decode_file, encode, stored_type
@@ -40,13 +41,18 @@ class NameOperations:
         self._table = table
         self._files = files
 
-    def getattr(self, path: str, purpose: Callable[[], Purpose]) -> Attr:
+    def named(self, path: str) -> Union[OpenFile, Entry]:
+        """What a path means now: the open file, unless the bucket has another version. Raises: NoEntry."""
         file = self._table.get(path)
         if file is not None and (file.dirty or file.detached):
-            return file.stat()
+            return file
         entry = self._context.tree.lookup(path)
-        if file is not None and (entry.key, entry.etag) == file.version():
-            return file.stat()
+        return entry if file is None or (entry.key, entry.etag) != file.version() else file
+
+    def getattr(self, path: str, purpose: Callable[[], Purpose]) -> Attr:
+        entry = self.named(path)
+        if isinstance(entry, OpenFile):
+            return entry.stat()
         if entry.is_directory:
             return self._directory_attr(path, entry)
         asks = entry.info is None and not self._context.config.attributes_by_listing

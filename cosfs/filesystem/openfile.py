@@ -21,7 +21,7 @@ import logging
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Callable, Iterator, List, Mapping, Optional, Tuple
+from typing import Callable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from cosfs.config import Conflict
 from cosfs.cos.interface import ObjectHeaders, ObjectInfo
@@ -30,7 +30,7 @@ from cosfs.filesystem.conflicts import ForeignVersion, must_be_new, second_paths
 from cosfs.filesystem.content import FileContent
 from cosfs.filesystem.context import Context
 from cosfs.filesystem.types import Attr
-from cosfs.namespace.attributes import Attributes, encode
+from cosfs.namespace.attributes import Attributes, decode_file, encode
 from cosfs.reading.window import AccessWindow, Window
 from cosfs.units import GIB, KIB, MAX_OBJECT_BYTES
 
@@ -51,6 +51,14 @@ _FIRST_READ_BYTES = 128 * KIB
 """What the kernel asks for first of a file that is read from its beginning."""
 
 
+class _Attempt(NamedTuple):
+    """A commit that failed. ``modifications``: how many there were of the content before it."""
+
+    metadata: Mapping[str, str]
+    size_bytes: int
+    modifications: int
+
+
 class OpenFile:
     def __init__(self, context: Context, path: str, key: str, attributes: Attributes,
                  base: Optional[ObjectInfo], *, exclusive: bool = False) -> None:
@@ -68,8 +76,9 @@ class OpenFile:
         self.on_renamed: Callable[[str, OpenFile], None] = lambda _old_path, _file: None
         """Called when a commit has given the file another path."""
         self._exclusive = exclusive
-        self._attempts: List[Mapping[str, str]] = []
-        """Metadata of the last commits that failed; an object that has them is that commit's, stored after all."""
+        self._attempts: List[_Attempt] = []
+        """The last commits that failed; an object that is as one of them was made by it, after all."""
+        self._modifications = 0
         self._content = FileContent(context, base)
         self._attributes_lock = threading.Lock()
         self._attributes_dirty = base is None
@@ -195,11 +204,19 @@ class OpenFile:
             self.attributes = changed
             self._attributes_dirty = True
 
+    def restore_attributes(self, refused: Attributes) -> None:
+        """Go back to those in the bucket, where ``refused`` cannot be stored. Changes made since, and data, stay."""
+        with self._mutation, self._attributes_lock:
+            if self.attributes is refused and self.base is not None and not self._content.dirty:
+                self.attributes = decode_file(self.base, self._context.defaults)
+                self._attributes_dirty = False
+
     def _modified(self) -> None:
         now = self._context.now_ns()
         with self._attributes_lock:
             self.attributes = replace(self.attributes, mtime_ns=now, ctime_ns=now)
             self._attributes_dirty = True
+        self._modifications += 1
         self.failure_told = False
 
     # Into the bucket
@@ -264,7 +281,8 @@ class OpenFile:
         except BaseException as exc:
             self._attributes_dirty = True
             if headers is not None:
-                self._attempts = [*self._attempts, headers.metadata][-_ATTEMPTS:]
+                attempt = _Attempt(headers.metadata, self.size_bytes, self._modifications)
+                self._attempts = [*self._attempts, attempt][-_ATTEMPTS:]
             context.cache.kernel_pages_unknown(self.path)  # they are of what may never be stored
             if isinstance(exc, (ObjectExists, StaleHandle)):
                 context.cache.forget(self.path)
@@ -326,7 +344,12 @@ class OpenFile:
         raise AssertionError("the names end nowhere")
 
     def _is_own_attempt(self, found: ObjectInfo) -> bool:
-        return found.headers.metadata in self._attempts
+        """Whether an object is what a failed commit was to store; by its checksum too, while that content is here."""
+        for attempt in self._attempts:
+            if (attempt.metadata, attempt.size_bytes) == (found.headers.metadata, found.size_bytes):
+                checksum = self._content.checksum() if attempt.modifications == self._modifications else None
+                return None in (checksum, found.crc64) or checksum == found.crc64
+        return False
 
     def _stage_small_body(self, max_age_s: Optional[float]) -> None:
         """What was fetched with the headers of a small object need not be fetched again for its new version."""

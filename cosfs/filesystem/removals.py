@@ -3,12 +3,18 @@
 The first removal of a burst is waited for; those behind it leave together, a moment later (deletes.py). A
 directory that loses its last child stays: when nothing else keeps an implicit directory alive, its marker
 is written, once the removal has reached the bucket.
+
+Threading: the kernel serialises who changes a name, but the markers that a burst leaves to write come on the
+thread that sends it: ``_keeping`` are the directories for which that may be under way, ``_leaving`` those that
+``rmdir`` is about to remove.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import Collection, Dict, Optional, Sequence
+import threading
+from contextlib import contextmanager
+from typing import Collection, Dict, Iterator, List, Optional, Sequence
 
 from cosfs.errors import CosException, DirectoryNotEmpty, InvalidArgument, IsADirectory, NoEntry, NotADirectory
 from cosfs.filesystem.context import Context
@@ -26,6 +32,9 @@ class RemovalOperations:
         self._context = context
         self._table = table
         self._names = names
+        self._changed = threading.Condition()
+        self._keeping: List[str] = []
+        self._leaving: List[str] = []
         context.deletes.listen(self.failed, self.after_batch)
 
     def unlink(self, path: str) -> None:
@@ -49,15 +58,28 @@ class RemovalOperations:
         context.check_writable()
         if path == "/":
             raise InvalidArgument("the root of the mount cannot be removed")
-        entry = context.tree.lookup(path)
-        if not entry.is_directory:
-            raise NotADirectory(path)
-        # An empty listing is believed: should somebody have put a file there meanwhile, it keeps the directory.
-        if self._table.inside(path) or (context.cache.listing(path) != {} and context.tree.has_children(path)):
-            raise DirectoryNotEmpty(path)
-        self._delete(path, [] if entry.marker is False else {entry.key, context.tree.keys.directory_key(path)})
+        with self._not_kept(path):
+            entry = context.tree.lookup(path)
+            if not entry.is_directory:
+                raise NotADirectory(path)
+            # An empty listing is believed: should somebody have put a file there meanwhile, it keeps the directory.
+            if self._table.inside(path) or (context.cache.listing(path) != {} and context.tree.has_children(path)):
+                raise DirectoryNotEmpty(path)
+            self._delete(path, [] if entry.marker is False else {entry.key, context.tree.keys.directory_key(path)})
         context.tree.forget_locally(path)
         context.cache.directory_removed(path)
+
+    @contextmanager
+    def _not_kept(self, path: str) -> Iterator[None]:
+        """While inside, no marker is written to keep a directory; waits for one that is on its way."""
+        with self._changed:
+            self._leaving.append(path)
+            self._changed.wait_for(lambda: path not in self._keeping)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._leaving.remove(path)
 
     def _delete(self, path: str, keys: Collection[str], file: Optional[OpenFile] = None) -> None:
         """Delete what a name stands for, ``file`` if it is open. Raises what goes wrong, but in a burst of removals."""
@@ -94,6 +116,7 @@ class RemovalOperations:
 
     def after_batch(self, paths: Sequence[str]) -> None:
         """The objects of removed names have gone as well."""
+        self._context.cache.still_removed(paths)
         by_parent: Dict[str, str] = {split(path)[0]: path for path in paths}
         self._context.names_pool.map_all(self.keep_parent, by_parent.values())
 
@@ -115,7 +138,7 @@ class RemovalOperations:
             file.materialize()
             self._gone(path)
             if file.stored:
-                context.deletes.schedule(file.key, path)
+                context.deletes.schedule(file.key, path, hidden=True)
             else:
                 context.deletes.report(path)
             file.detach(hidden)
@@ -133,15 +156,22 @@ class RemovalOperations:
 
         The removal itself is done by then, so a failure is logged and not raised.
         """
-        try:
-            self._keep_parent(path)
-        except (CosException, InvalidArgument) as exc:
-            log.warning("%s may vanish: its last child is gone and its marker cannot be written: %s",
-                        split(path)[0], exc)
-
-    def _keep_parent(self, path: str) -> None:
-        context = self._context
         parent = split(path)[0]
+        with self._changed:
+            if parent in self._leaving:
+                return
+            self._keeping.append(parent)
+        try:
+            self._keep(parent)
+        except (CosException, InvalidArgument) as exc:
+            log.warning("%s may vanish: its last child is gone and its marker cannot be written: %s", parent, exc)
+        finally:
+            with self._changed:
+                self._keeping.remove(parent)
+                self._changed.notify_all()
+
+    def _keep(self, parent: str) -> None:
+        context = self._context
         entry = context.tree.find(parent)
         if parent == "/" or entry is None or entry.marker or context.tree.local_directory(parent) is not None:
             return

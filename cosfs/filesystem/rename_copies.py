@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import List, Mapping, Optional, Set
+from typing import List, Mapping, Optional, Sequence, Set
 
 from cosfs.cos.interface import ListedObject, ObjectInfo
 from cosfs.errors import ObjectNotFound, PreconditionFailed
@@ -58,12 +58,12 @@ class Sample:
 
 
 class Copier:
-    """``known``: headers that the cache holds, by key."""
+    """``known``: headers that the cache holds, by key; those of the database are added while they can be kept."""
 
     def __init__(self, context: Context, journal: RenameJournal, known: Mapping[str, ObjectInfo]) -> None:
         self._context = context
         self._journal = journal
-        self._known = known
+        self._known = dict(known)
         self._ask_all = False
 
     def sample(self, unknown: Sample) -> None:
@@ -80,6 +80,11 @@ class Copier:
             return self._context.client.head_object(key)
         except ObjectNotFound:
             return None
+
+    def recall(self, rows: Sequence[ListedObject]) -> None:
+        """Learn from the database what is going to be copied, so that its copies need not be asked for."""
+        unknown = [row for row in rows if row.key not in self._known]
+        self._known.update(self._context.tree.headers.recorded(unknown))
 
     def copy(self, row: ListedObject, target: str) -> Optional[Copied]:
         """Copy an object, the version there is now; None when there is none."""

@@ -126,6 +126,8 @@ class DirectoryRename:
         done = 0
         for batch in journal.batches():
             journal.begin(done + len(batch))
+            if journal.rows <= self._context.config.max_stat_entries:
+                self._copier.recall([_row(move) for move in batch])
             futures = [self._context.names_pool.submit(self._copy, move) for move in batch]
             for index, future in enumerate(futures, done):
                 self._outcomes[index] = self._outcome(future)
@@ -139,8 +141,7 @@ class DirectoryRename:
         if self._failed.is_set():
             return None
         try:
-            row = ListedObject(move.key, move.size_bytes, move.etag, move.last_modified_s, move.storage_class)
-            return self._copier.copy(row, move.target)
+            return self._copier.copy(_row(move), move.target)
         except BaseException:
             self._failed.set()
             raise
@@ -245,6 +246,10 @@ class DirectoryRename:
         entries.update({file.path: entry_of_info(file.base, is_directory=False)
                         for file in self._open_files if file.base is not None})
         context.cache.changed_all(entries)
+
+
+def _row(move: Move) -> ListedObject:
+    return ListedObject(move.key, move.size_bytes, move.etag, move.last_modified_s, move.storage_class)
 
 
 def _check_length(key: str) -> None:

@@ -2,8 +2,9 @@
 
 Run when a filesystem starts, before any name is served, and by ``cosfs recover``. A rename that was still
 copying is undone: copies are deleted whose sources are there unchanged. One that was already deleting is
-finished: sources are deleted that are unchanged and whose copies are there. Anything that does not fit
-stays as it is and is reported. So no object is deleted whose content is not under its other name.
+finished: sources are deleted that are unchanged and whose copies are there. Both are asked for before, as a
+listing may lag behind what others did. Anything that does not fit stays as it is and is reported. So no object
+is deleted whose content is not under its other name.
 
 Threading: one thread, at the start; it uses the pool for names.
 """
@@ -16,9 +17,9 @@ import os
 import time
 from dataclasses import dataclass
 from itertools import islice
-from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple, Union
+from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
-from cosfs.cos.interface import ListedObject, ObjectInfo
+from cosfs.cos.interface import ObjectInfo
 from cosfs.errors import CosfsError, ObjectNotFound, service_error
 from cosfs.filesystem.context import Context
 from cosfs.filesystem.progress import Progress
@@ -42,9 +43,6 @@ _LOGGED_KEYS = 20
 
 _PLAN_AGE_S = 60.0
 """An unlocked plan that nobody has written to for so long belongs to a process that died while planning."""
-
-Version = Union[ListedObject, ObjectInfo]
-
 
 @dataclass(frozen=True)
 class Recovered:
@@ -146,24 +144,18 @@ class Recovery:
         """Delete the copies; returns what is left to be looked at. Objects not copied yet are as they were."""
         left: List[str] = []
         index = 0
-        for moves, sources, copies in self._listed("undoing"):
+        for moves, listed in self._listed("undoing", self._journal.new, lambda move: move.target):
             # Copies made a moment ago may not be listed yet.
-            young = [move for offset, move in enumerate(moves)
-                     if move.target not in copies and index + offset < self._journal.begun]
-            copies.update(self._heads(move.target for move in young))
-            left += self._undo_moves([move for move in moves if move.target in copies], sources, copies)
+            left += self.undo_each([move for number, move in enumerate(moves, index)
+                                    if move.target in listed or number < self._journal.begun])
             index += len(moves)
         return left + self.undo_each([move for move in self._journal.singles if move.kind not in (MARKER, OPEN)])
 
     def undo_each(self, moves: Sequence[Move]) -> List[str]:
-        """The same for some objects, each asked for."""
-        copies = self._heads(move.target for move in moves)
-        return self._undo_moves([move for move in moves if move.target in copies], {}, copies)
-
-    def _undo_moves(self, moves: Sequence[Move], sources: Dict[str, Version], copies: Dict[str, Version]) -> List[str]:
-        """``moves`` are those of which there is a copy."""
-        sources = {**sources, **self._heads(move.key for move in moves if move.key not in sources)}
-        same = self._same(moves, sources, copies)
+        """The same for some objects."""
+        found = self._heads(moves)
+        moves = [move for move in moves if move.target in found]
+        same = self._same(moves, found)
         delete_all(self._context, (move.target for move in moves if move in same))
         self.deleted += len(same)
         return [f"{move.target!r} is no copy of {move.key!r} any more, one of them has changed or is gone; keep the "
@@ -172,21 +164,18 @@ class Recovery:
     def finish(self) -> List[str]:
         """Delete what was copied; returns what is left to be looked at."""
         left: List[str] = []
-        for moves, sources, copies in self._listed("finishing"):
-            left += self._finish_moves([move for move in moves if move.key in sources], sources, copies)
-        moves = [move for move in self._journal.singles if move.kind not in (MARKER, OPEN)]
-        sources = self._heads(move.key for move in moves)
-        left += self._finish_moves([move for move in moves if move.key in sources], sources, {})
+        for moves, listed in self._listed("finishing", self._journal.old, lambda move: move.key):
+            left += self._finish_each([move for move in moves if move.key in listed])
+        left += self._finish_each([move for move in self._journal.singles if move.kind not in (MARKER, OPEN)])
         for move in self._journal.singles:
             if move.kind in (MARKER, OPEN):
                 left += self._finish_late(move)
         return left
 
-    def _finish_moves(self, moves: Sequence[Move], sources: Dict[str, Version],
-                      copies: Dict[str, Version]) -> List[str]:
-        """``moves`` are those whose source is still there."""
-        copies = {**copies, **self._heads(move.target for move in moves if move.target not in copies)}
-        same = self._same([move for move in moves if move.target in copies], sources, copies)
+    def _finish_each(self, moves: Sequence[Move]) -> List[str]:
+        found = self._heads(moves)
+        moves = [move for move in moves if move.key in found]
+        same = self._same(moves, found)
         delete_all(self._context, (move.key for move in moves if move in same))
         self.deleted += len(same)
         return [f"{move.key!r} has changed since it was copied, or its copy {move.target!r} has; keep the right one"
@@ -194,11 +183,11 @@ class Recovery:
 
     def _finish_late(self, move: Move) -> List[str]:
         """A folder's own object, or a file that was open: moved as it is now, if it was not moved before."""
-        found = self._heads([move.key, move.target])
+        found = self._heads([move])
         source, copy = found.get(move.key), found.get(move.target)
-        if not isinstance(source, ObjectInfo):
+        if source is None:
             return []
-        if move.kind == OPEN and copy is not None and not self._same([move], found, found):
+        if move.kind == OPEN and copy is not None and not self._same([move], found):
             return [f"{move.key!r} and {move.target!r} differ, one is the newer version; keep the right one"]
         if move.kind == MARKER or copy is None:
             self._context.copy(source, move.target, self._context.headers_of(source))
@@ -206,59 +195,52 @@ class Recovery:
         self.deleted += 1
         return []
 
-    def _listed(self, doing: str) -> Iterator[Tuple[List[Move], Dict[str, Version], Dict[str, Version]]]:
-        """The planned objects by thousands, with those of them that are listed under the old and the new name."""
+    def _listed(self, doing: str, prefix: str, key_of: Callable[[Move], str]) -> Iterator[Tuple[List[Move], Set[str]]]:
+        """The planned objects by thousands, and which keys are listed where ``key_of`` has theirs, below ``prefix``."""
         journal = self._journal
         progress = Progress(f"{doing} the rename of {journal.old} to {journal.new}: %d of {journal.rows} objects",
                             self._context.cache.now)
-        count, after, after_copy = 0, "", ""
+        count, after = 0, ""
         for moves in journal.batches():
-            last = moves[-1]
-            yield (moves, self._rows(journal.old, after, last.key), self._rows(journal.new, after_copy, last.target))
-            after, after_copy = last.key, last.target
+            last = key_of(moves[-1])
+            yield moves, self._keys(prefix, after, last)
+            after = last
             count += len(moves)
             progress.report(count)
 
-    def _rows(self, prefix: str, after: str, last: str) -> Dict[str, Version]:
-        """The objects with keys after ``after``, up to ``last``."""
-        rows: Dict[str, Version] = {}
+    def _keys(self, prefix: str, after: str, last: str) -> Set[str]:
+        """The keys of objects after ``after``, up to ``last`` at least."""
+        keys: Set[str] = set()
         marker: Optional[str] = after
         end = last.encode("utf-8", "surrogatepass")
         while marker is not None:
             page = self._context.client.list_objects(prefix, marker=marker)
-            rows.update((row.key, row) for row in page.objects)
+            keys.update(row.key for row in page.objects)
             past = page.objects and page.objects[-1].key.encode("utf-8", "surrogatepass") >= end
             marker = None if past else page.next_marker
-        return rows
+        return keys
 
-    def _heads(self, keys: Iterable[str]) -> Dict[str, Version]:
-        """Those of the objects that are there, as HEAD tells."""
+    def _heads(self, moves: Sequence[Move]) -> Dict[str, ObjectInfo]:
+        """Those of the objects under both names that are there. By HEAD: a listing may lag behind a foreign change."""
         def head(key: str) -> Optional[ObjectInfo]:
             try:
                 return self._context.client.head_object(key)
             except ObjectNotFound:
                 return None
+        keys = (key for move in moves for key in (move.key, move.target))
         return {info.key: info for info in self._context.names_pool.map_all(head, keys) if info is not None}
 
-    def _same(self, moves: Sequence[Move], sources: Dict[str, Version], copies: Dict[str, Version]) -> Set[Move]:
+    def _same(self, moves: Sequence[Move], found: Dict[str, ObjectInfo]) -> Set[Move]:
         """Those moves whose source is the version that was copied, and whose copy has its content still."""
-        same, doubtful = set(), []
+        same = set()
         for move in moves:
-            source, copy = sources.get(move.key), copies.get(move.target)
+            source, copy = found.get(move.key), found.get(move.target)
             source_etag, etag = self._journal.copied.get(move.key, (move.etag, move.etag))
             if source is None or copy is None or source.size_bytes != copy.size_bytes or (
                     source_etag and source.etag != source_etag):
                 continue
-            if copy.etag in (etag, source.etag):
-                same.add(move)
-            else:
-                doubtful.append(move)
-        # ETags of objects made from parts do not tell ("ETag": not the MD5); checksums do.
-        heads = self._heads(key for move in doubtful for key in (move.key, move.target))
-        for move in doubtful:
-            source, copy = heads.get(move.key), heads.get(move.target)
-            if isinstance(source, ObjectInfo) and isinstance(copy, ObjectInfo) and source.crc64 is not None \
-                    and (source.crc64, source.etag) == (copy.crc64, sources[move.key].etag):
+            # ETags of objects made from parts do not tell ("ETag": not the MD5); checksums do.
+            if copy.etag in (etag, source.etag) or (source.crc64 is not None and source.crc64 == copy.crc64):
                 same.add(move)
         return same
 

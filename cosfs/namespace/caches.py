@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import enum
 import threading
-from typing import Callable, Dict, List, Mapping, MutableMapping, NamedTuple, Optional, Tuple, Union
+from typing import Callable, Dict, List, Mapping, MutableMapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from cachetools import LRUCache, TTLCache
 
@@ -34,6 +34,7 @@ class Entry(NamedTuple):
 
     ``key``: of the object; for a directory, of its marker. ``marker``: whether a directory's marker is
     stored, None while that is unknown. ``info``: what HEAD told, None while only a listing was seen.
+    ``etag``: empty where the version is not known.
     """
 
     key: str
@@ -154,11 +155,18 @@ class MetadataCache:
         """Store the answer to a lookup sent at ``asked_at``; returns what holds, own changes included."""
         parent, name = split(path)
         with self._lock:
-            own = self._own_locked(parent).get(name)
+            changes = self._own_locked(parent)
+            since_s, own = changes.get(name, (0.0, None))
             # Of directories listings tell, which may lag behind a removal.
-            lags = own is not None and own[1] is ABSENT and isinstance(known, Entry) and known.is_directory
-            if own is not None and (lags or own[0] >= asked_at):
-                return own[1]
+            lags = own is ABSENT and isinstance(known, Entry) and known.is_directory
+            file = own if isinstance(own, Entry) and not own.is_directory else None
+            forgotten = file is not None and not file.etag
+            if own is not None and (lags or (since_s >= asked_at and not forgotten)):
+                return own
+            if file is not None and isinstance(known, Entry):  # of files HEAD tells, which does not lag
+                changes[name] = since_s, known._replace(info=None)
+            elif file is not None:
+                del changes[name]
             self._store_locked(path, known)
             self._update_listing_locked(parent, name, known)
             return known
@@ -190,6 +198,15 @@ class MetadataCache:
             if not name:
                 return
             self._note_own_locked(parent, {name: known})
+
+    def still_removed(self, paths: Sequence[str]) -> None:
+        """Removals of this mount have reached the bucket just now; what was made there meanwhile stays."""
+        with self._lock:
+            for path in paths:
+                parent, name = split(path)
+                if self._own_locked(parent).get(name, (0.0, ABSENT))[1] is ABSENT:
+                    self._store_locked(path, ABSENT)
+                    self._note_own_locked(parent, {name: ABSENT})
 
     def changed_all(self, entries: Mapping[str, Known]) -> None:
         """``changed`` for many paths at once."""
@@ -262,13 +279,18 @@ class MetadataCache:
                 self._kernel_pages[path] = etag
 
     def forget(self, path: str) -> None:
-        """Ask again next time, whatever this mount did."""
+        """Ask again next time, whatever this mount did. That it stored a file there, listings may not tell yet."""
         parent, name = split(path)
         with self._lock:
             self._entries.pop(path, None)
             self._absent.pop(path, None)
             self._listings.pop(parent, None)
-            self._own_locked(parent).pop(name, None)
+            changes = self._own_locked(parent)
+            since_s, own = changes.get(name, (0.0, ABSENT))
+            if isinstance(own, Entry) and not own.is_directory:
+                changes[name] = since_s, own._replace(etag="", info=None)
+            else:
+                changes.pop(name, None)
 
     def directory_removed(self, path: str) -> None:
         """Forget what an empty directory held; what is known of its own name stays."""

@@ -14,11 +14,11 @@ import stat
 import threading
 from typing import Callable, Dict, Generator, Iterator, Mapping, Optional, Sequence, Tuple
 
-from cosfs.cos.interface import ObjectClient, ObjectInfo
+from cosfs.cos.interface import ListedObject, ObjectClient, ObjectInfo
 from cosfs.errors import CosfsError, NoEntry, ObjectArchived, ObjectNotFound, PreconditionFailed
 from cosfs.executor import WorkerPool
 from cosfs.namespace.attributes import is_old_directory, stored_type
-from cosfs.namespace.caches import ABSENT, Entry, MetadataCache, SmallBodies, entry_of_info
+from cosfs.namespace.caches import ABSENT, Entry, MetadataCache, SmallBodies, entry_of_info, entry_of_row
 from cosfs.namespace.headers_db import HeadersDatabase
 from cosfs.namespace.lookahead import Flights, OrderDetector
 from cosfs.namespace.paths import join, split
@@ -103,6 +103,12 @@ class HeaderSource:
             self._database.put(info, special=stored_type(info) not in (stat.S_IFREG, stat.S_IFDIR))
         return info
 
+    def recorded(self, rows: Sequence[ListedObject]) -> Dict[str, ObjectInfo]:
+        """What the database has of listed versions, by key."""
+        infos = {} if self._database is None else self._database.get([row.key for row in rows])
+        return {row.key: infos[row.key] for row in rows
+                if row.key in infos and entry_of_row(row).is_version_of(infos[row.key])}
+
     def with_specials(self, prefix: str, names: Mapping[str, Entry]) -> Mapping[str, Entry]:
         """A listing in which symbolic links and special files are what the database tells that they are."""
         if self._database is None:
@@ -121,7 +127,7 @@ class HeaderSource:
 
         None when it is not small, or another version than the listing said.
         """
-        if entry.is_directory or not 0 < entry.size_bytes <= SMALL_BYTES:
+        if entry.is_directory or not entry.etag or not 0 < entry.size_bytes <= SMALL_BYTES:
             return None
         body = bytearray(entry.size_bytes)
         try:

@@ -70,7 +70,7 @@ class HeadersDatabase:
 
     def put(self, info: ObjectInfo, *, special: bool) -> None:
         """Keep what HEAD or GET told, if it will hold. ``special``: of neither a regular file nor a directory."""
-        if not info.settled or info.restore is not None or not self._usable:
+        if not info.settled or info.restore is not None or not self._usable or not _is_text(info.key):
             return  # the state of a restore changes by itself
         with self._lock:
             if len(self._notes) >= _MAX_NOTES:
@@ -83,6 +83,7 @@ class HeadersDatabase:
 
     def get(self, keys: Sequence[str]) -> Dict[str, ObjectInfo]:
         """The headers last seen of objects, by key; those that are not known are left out."""
+        keys = list(filter(_is_text, keys))
         with self._lock:
             found = {key: self._notes[key][0] for key in keys if key in self._notes}
         for start in range(0, len(keys), _KEYS_PER_QUERY):
@@ -94,6 +95,8 @@ class HeadersDatabase:
 
     def specials(self, folder: str) -> Dict[str, ObjectInfo]:
         """Those directly in a folder (a key prefix) whose type no listing tells: symbolic links, FIFOs, devices."""
+        if not _is_text(folder):
+            return {}
         with self._lock:
             noted = {key: info for key, (info, special) in self._notes.items()
                      if special and _folder_of(key) == folder}
@@ -192,6 +195,15 @@ class HeadersDatabase:
             self._reader = None
 
 
+def _is_text(key: str) -> bool:
+    """Whether SQLite takes it; keys of bytes that are no UTF-8 it does not."""
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _folder_of(key: str) -> str:
     return key[:key.rfind("/") + 1]
 
@@ -200,7 +212,7 @@ def _row(info: ObjectInfo) -> _Row:
     rest = [info.size_bytes, dict(info.headers.metadata), dict(info.headers.standard), info.headers.storage_class,
             dict(info.headers.extra), info.crc64, info.version_id, info.complete, info.served_s]
     return (info.key, info.etag, info.last_modified_s, info.storage_class,
-            json.dumps(rest, ensure_ascii=False, separators=(",", ":")))
+            json.dumps(rest, separators=(",", ":")))
 
 
 def _infos(rows: Iterable[_Row]) -> Dict[str, ObjectInfo]:

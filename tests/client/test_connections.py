@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import socket
 import ssl
 import threading
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from cosfs import CosConfig, CosS3Client
 from cosfs.cos.interface import ObjectHeaders
-from cosfs.errors import AccessDenied, NetworkError
+from cosfs.errors import AccessDenied, InvalidParameter, NetworkError
 from tests.support.clients import NO_RETRY, make_client
 from tests.support.raw_server import RawServer, Reply, answer, error
 
@@ -140,3 +142,16 @@ def test_proxy_of_http_gets_its_own_authorization():
         make_client("http://cos.ap-x.myqcloud.com",
                     proxies={"http": server.url.replace("//", "//user:word@")}).head_object("key")
         assert server.requests[0].headers["proxy-authorization"].endswith(base64.b64encode(b"user:word").decode())
+
+
+@pytest.mark.parametrize("body", [
+    iter([b"0123456789", b"GET /"]), iter(["ab", "ü" * 9]), io.StringIO("ü" * 10), iter([b"short"])],
+    ids=["bytes", "text", "text-file", "short"])
+def test_a_body_of_another_length_than_announced_is_refused_and_its_connection_given_up(body):
+    with RawServer(head_answer(), head_answer()) as server:
+        client = CosS3Client(CosConfig(Region="x", SecretId="id", SecretKey="key", Scheme="http",
+                                       Endpoint=server.url.partition("//")[2]))
+        with pytest.raises(InvalidParameter):
+            client.put_object(Bucket="examplebucket-1250000000", Key="k", Body=body, ContentLength="10")
+        client.head_object(Bucket="examplebucket-1250000000", Key="k")
+        assert server.connections == 2

@@ -162,12 +162,13 @@ def test_a_change_is_made_on_the_version_that_is_there(client, filesystem):
 
 
 def test_a_change_of_a_file_that_is_gone_is_logged(client, filesystem, caplog, expected_logs):
-    expected_logs("keeps its old attributes")
+    expected_logs("/f is gone, removed by another host before its new attributes were stored")
     filesystem.getattr("/f")
     del client.objects["f"]
     filesystem.chmod("/f", 0o600)
     filesystem.fsyncdir()
-    assert "keeps its old attributes" in caplog.text
+    assert [record.levelname for record in caplog.records if "/f is gone" in record.getMessage()] == ["WARNING"]
+    assert "keeps its old attributes" not in caplog.text
     assert not client.objects
 
 
@@ -235,3 +236,38 @@ def test_a_symbolic_link_is_changed_like_a_file(client, filesystem):
     filesystem.fsyncdir()
     assert client.count("copy_object") == 1
     assert (filesystem.readlink("/l"), filesystem.getattr("/l").uid) == ("f", 7)
+
+
+def test_what_is_half_written_is_not_stored_for_the_sake_of_a_change(client, filesystem):
+    fh = filesystem.open("/f", os.O_RDWR).fh
+    filesystem.chmod("/f", 0o600)
+    filesystem.write(fh, 0, b"HALF")
+    filesystem.fsyncdir()
+    assert (client.body("f"), filesystem.getattr("/f").mode & 0o777) == (b"content", 0o600)
+    filesystem.flush(fh)
+    filesystem.release(fh)
+    assert (writes(client), client.body("f"), stored_mode(client)) == ({"put_object": 1}, b"HALFent", 0o600)
+
+
+def test_a_reader_sees_the_old_attributes_again_and_closes_without_an_error(client, filesystem, expected_logs):
+    expected_logs("keeps its old attributes")
+    fh = filesystem.open("/f", os.O_RDONLY).fh
+    client.fail("copy_object", error(403, "AccessDenied"))
+    filesystem.chmod("/f", 0o600)
+    filesystem.fsyncdir()
+    assert filesystem.getattr("/f").mode & 0o777 == filesystem.getattr("/f", fh).mode & 0o777 == 0o644
+    filesystem.flush(fh)
+    filesystem.release(fh)
+    assert writes(client) == {"copy_object": 1}
+
+
+def test_a_change_made_while_another_one_fails_is_stored(client, filesystem, expected_logs):
+    expected_logs("keeps its old attributes")
+    client.fail("copy_object", error(403, "AccessDenied"))
+    gate = client.block("copy_object")
+    filesystem.chmod("/f", 0o600)
+    gate.wait_entered()
+    filesystem.utimens("/f", 1, 2)
+    gate.open()
+    filesystem.fsyncdir()
+    assert filesystem.getattr("/f").mtime_ns == 2

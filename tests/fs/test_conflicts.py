@@ -291,6 +291,20 @@ def test_fail_does_not_take_an_own_upload_whose_answer_was_lost_for_a_stranger(c
     assert client.body("f") == b"1"
 
 
+@pytest.mark.parametrize("theirs", [b"12", b"2"])
+def test_fail_does_not_take_another_s_object_with_the_same_headers_for_a_lost_own_upload(
+        client, start, theirs, expected_logs):
+    expected_logs("f is not stored, as its close or fsync was told")
+    client.add("f", b"base")
+    filesystem = start(Conflict.FAIL)
+    fh = change(filesystem, "/f", b"1", os.O_WRONLY | os.O_TRUNC)
+    client.fail("put_object", error(500, "InternalError"))
+    assert refused(filesystem.fsync, fh) == errno.EIO
+    client.add("f", theirs, client.calls_of("put_object")[-1].detail["headers"])
+    assert refused(close, filesystem, fh) == errno.ESTALE
+    assert client.body("f") == theirs
+
+
 def test_keep_both_stores_the_own_version_under_a_second_name(client, start, expected_logs):
     expected_logs("f.txt was changed by another host, whose version stays; ours is /d/f.conflict-.*txt")
     client.add("d/f.txt", b"base", ObjectHeaders(metadata={"author": "someone"}))
@@ -440,6 +454,31 @@ def test_a_path_means_the_present_version_though_an_old_one_is_held_open(client,
     now[0] += 61
     assert filesystem.getattr("/f").size_bytes == 11
     assert read(filesystem, "/f") == b"a newer one"
+    assert filesystem.getattr("/f", held).size_bytes == 3
+    filesystem.release(held)
+    filesystem.stop()
+
+
+def test_attributes_of_a_path_are_those_of_the_present_version_though_an_old_one_is_held_open(client):
+    now = [1000.0]
+    client.add("f", b"old")
+    filesystem = CosFilesystem(client, FilesystemConfig(), monotonic=lambda: now[0])
+    filesystem.setxattr("/f", "user.a", b"1", 0)
+    filesystem.fsyncdir()
+    held = filesystem.open("/f", os.O_RDONLY).fh
+    other = CosFilesystem(client, FilesystemConfig())
+    close(other, change(other, "/f", b"a newer one", os.O_WRONLY | os.O_TRUNC))
+    other.setxattr("/f", "user.a", b"2", 0)
+    other.setxattr("/f", "user.b", b"3", 0)
+    other.stop()
+    now[0] += 61
+    assert filesystem.getxattr("/f", "user.a") == b"2"
+    assert sorted(filesystem.listxattr("/f")) == ["user.a", "user.b"]
+    assert refused(filesystem.setxattr, "/f", "user.b", b"4", os.XATTR_CREATE) == errno.EEXIST
+    copies = client.count("copy_object")
+    filesystem.chmod("/f", 0o600)
+    filesystem.fsyncdir()
+    assert client.count("copy_object") == copies + 1
     assert filesystem.getattr("/f", held).size_bytes == 3
     filesystem.release(held)
     filesystem.stop()

@@ -94,3 +94,40 @@ def test_names_come_back_when_their_delete_fails(client, keys, caplog, expected_
     queue.settle()
     assert failed == ["/" + key for key in keys]
     assert "could not be deleted" in caplog.text
+
+
+def test_settling_does_not_wait_for_what_comes_later(client):
+    queue = make(client)
+    gates = [client.block("delete_object", nth=nth) for nth in (1, 2)]
+    queue.schedule("a", "/a")
+    settler = threading.Thread(target=queue.settle)
+    settler.start()
+    gates[0].wait_entered()
+    queue.schedule("b", "/b")
+    later = threading.Thread(target=queue.settle)
+    later.start()
+    gates[1].wait_entered()
+    gates[0].open()
+    settler.join(10)
+    assert not settler.is_alive()
+    gates[1].open()
+    later.join(10)
+
+
+def test_a_slow_service_ends_the_burst(client):
+    queue = DeleteQueue(client, delay_s=NEVER_S)
+    gates = [client.block("delete_object", nth=nth) for nth in range(1, 5)]
+    queue.succeeded()
+    senders = []
+    for gate in gates:
+        assert queue.bursting()
+        queue.schedule("a", "/a")
+        senders.append(threading.Thread(target=queue.settle))
+        senders[-1].start()
+        gate.wait_entered()
+    assert not queue.bursting()
+    for gate in gates:
+        gate.open()
+    for sender in senders:
+        sender.join(10)
+    assert queue.bursting()

@@ -144,6 +144,22 @@ def test_headers_stay_known_after_the_listing_without_a_database(bucket):
 
 
 @pytest.mark.parametrize("remount", [False, True])
+def test_a_renamed_folder_s_files_are_not_asked_for_again(bucket, remount):
+    bucket.add_files("d/", 50)
+    bucket.now += 5
+    filesystem = bucket.mount()
+    names = set(ls_l(filesystem, "/d"))
+    bucket.now += 61
+    if remount:
+        bucket.unmount()
+        filesystem = bucket.mount()
+    filesystem.rename("/d", "/e")
+    bucket.spent()
+    assert set(ls_l(filesystem, "/e")) == names
+    assert bucket.spent() == {"list_objects": 1, "head_object": 1}  # whether the folder has a marker
+
+
+@pytest.mark.parametrize("remount", [False, True])
 @pytest.mark.parametrize("later_s", [0, 1])
 def test_a_change_of_headers_within_the_second_of_the_last_change_is_seen(bucket, remount, later_s):
     """The row of the listing is the same as before it."""
@@ -412,7 +428,7 @@ class Endless(MemoryClient):
         super().__init__()
         self.rows = count
 
-    def list_objects(self, prefix, *, delimiter="", marker="", max_keys=1000):  # noqa: ARG002 - of the base class
+    def list_objects(self, prefix, *, delimiter="", marker="", max_keys=1000, on_next=None):  # noqa: ARG002
         self._enter("list_objects", prefix, marker=marker)
         if prefix != "d/":
             return ListPage((), ("d/",) if not prefix else ())

@@ -56,7 +56,7 @@ def logged() -> Iterator[List[str]]:
         lines.append(record.getMessage())
         return False
 
-    loggers = [logging.getLogger(f"cosfs.{name}") for name in ("namespace.tree", "filesystem.removals")]
+    loggers = [logging.getLogger(f"cosfs.{name}") for name in ("namespace.listing", "filesystem.removals")]
     for logger in loggers:
         logger.addFilter(keep)
     try:

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import threading
 
 import pytest
 
@@ -198,4 +199,57 @@ def test_a_lookup_for_a_removal_asks_for_no_headers_unless_the_folder_is_sticky(
     assert (plain.mode, client.count("head_object")) == (stat.S_IFREG, before)
     assert filesystem.getattr("/s/a", purpose=lambda: Purpose.REMOVE).uid == 7
     assert filesystem.getattr("/d/a", purpose=lambda: Purpose.OTHER).uid == 7
+    filesystem.stop()
+
+
+def test_a_folder_removed_while_its_marker_is_written_is_gone(client, filesystem):
+    """Its last file left in a burst, so the folder is about to be kept when rmdir comes."""
+    client.add("d/a", b"x")
+    client.add("d/b", b"x")
+    names(filesystem, "/d")
+    filesystem.unlink("/d/a")
+    gate = client.block("put_object")
+    filesystem.unlink("/d/b")
+    gate.wait_entered()
+    remover = threading.Thread(target=filesystem.rmdir, args=("/d",))
+    remover.start()
+    remover.join(0.2)  # long enough to go wrong
+    gate.open()
+    remover.join(10)
+    filesystem.fsyncdir()
+    assert not client.objects
+    with pytest.raises(NoEntry):
+        filesystem.getattr("/d")
+
+
+def test_a_removed_name_is_back_with_a_log_line_when_a_rename_to_it_fails(client, filesystem, caplog, expected_logs):
+    expected_logs("is back")
+    for name in ("a", "b", "new"):
+        client.add(name, b"x")
+    filesystem.unlink("/a")
+    filesystem.unlink("/b")
+    client.fail("copy_object", error(403, "AccessDenied"))
+    with pytest.raises(AccessDenied):
+        filesystem.rename("/new", "/b")
+    filesystem.fsyncdir()
+    assert names(filesystem, "/") == sorted(client.objects) == ["b", "new"]
+    assert "removed file '/b' is back" in caplog.text
+
+
+def test_names_whose_delete_took_long_do_not_come_back_when_it_is_done(client):
+    now_s = [1000.0]
+    filesystem = CosFilesystem(client, FilesystemConfig(), monotonic=lambda: now_s[0])
+    for name in ("a", "b", "c"):
+        client.add("d/" + name, b"x")
+    names(filesystem, "/d")
+    filesystem.unlink("/d/a")
+    gate = client.block("delete_objects")
+    filesystem.unlink("/d/b")
+    filesystem.unlink("/d/c")
+    gate.wait_entered()
+    now_s[0] += 11  # longer than own changes win over listings
+    assert names(filesystem, "/d") == ["b", "c"]  # as the bucket has it
+    gate.open()
+    filesystem.fsyncdir()
+    assert names(filesystem, "/d") == []
     filesystem.stop()

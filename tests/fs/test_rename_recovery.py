@@ -132,10 +132,8 @@ def test_rename_cut_off_while_deleting_is_finished(gone: int, host: Host, client
     assert host.journals() == []
 
 
-def test_a_listing_that_lags_hides_no_copy_from_the_undoing(host: Host, client: Service) -> None:
-    before = client.contents()
-    host.cut_off("copy_object", 6)
-    lagging = {key: stored for key, stored in client.objects.items() if not key.startswith("e/")}
+def list_as(client: Service, lagging: Dict[str, Stored]) -> None:
+    """From now on, listings show these objects."""
     listed = client.list_objects
 
     def list_objects(prefix: str, **more: Any) -> Any:
@@ -145,9 +143,31 @@ def test_a_listing_that_lags_hides_no_copy_from_the_undoing(host: Host, client: 
         finally:
             client.objects = whole
     client.list_objects = list_objects  # type: ignore[method-assign]
+
+
+def test_a_listing_that_lags_hides_no_copy_from_the_undoing(host: Host, client: Service) -> None:
+    before = client.contents()
+    host.cut_off("copy_object", 6)
+    list_as(client, {key: stored for key, stored in client.objects.items() if not key.startswith("e/")})
     host.expect(UNDONE)
     host.start()
     assert client.contents() == before
+
+
+@pytest.mark.parametrize(("operation", "nth"), [("copy_object", 6), ("delete_objects", 1)])
+def test_no_object_is_lost_whose_other_one_a_lagging_listing_still_shows(operation: str, nth: int, host: Host,
+                                                                        client: Service) -> None:
+    host.cut_off(operation, nth)
+    list_as(client, dict(client.objects))
+    del client.objects["d/1"], client.objects["e/2"]
+    client.add("d/3", b"new at the old place")
+    client.add("e/0", b"new at the new place")
+    host.expect("the unfinished rename of d/ to e/ is (undone|finished)")
+    host.expect("'[de]/[0-9]' (has changed since it was copied|is no copy of)")
+    host.start()
+    bodies = {key: stored.body for key, stored in client.objects.items()}
+    assert {"e/1": b"1", "d/2": b"2", "d/3": b"new at the old place", "e/0": b"new at the new place"}.items() \
+        <= bodies.items()
 
 
 def test_an_object_that_changed_after_the_crash_and_its_copy_are_left(host: Host, client: Service) -> None:
@@ -198,7 +218,7 @@ def test_an_open_file_and_the_marker_of_a_replaced_directory_are_moved_by_the_fi
     client.add("e/", b"", ObjectHeaders({"mode": "16832"}))
     before = client.contents()
     host.expect(CUT_OFF)
-    host.expect("left the open file|could not be stored")
+    host.expect("left the open file|could not be stored|is lost")
     filesystem = host.start()
     handle = filesystem.open("/d/3", os.O_RDONLY).fh
     client.dies("delete_object", 1)  # the open file is copied, and then not deleted

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import stat
 
 import pytest
 
 from cosfs.config import FilesystemConfig
 from cosfs.cos.interface import ObjectHeaders
-from cosfs.errors import StaleHandle
+from cosfs.errors import FileTooLarge, ObjectArchived, StagingFull, StaleHandle
 from cosfs.filesystem import Caller, CosFilesystem, openfile
+from cosfs.units import MAX_OBJECT_BYTES
 from tests.support.memory_client import MemoryClient, error
 
 ME = Caller(0, 0)
@@ -108,13 +110,39 @@ def test_stat_shows_size_and_attributes_of_one_version(world):
     assert (found.size_bytes, found.mode & 0o777) == (6, 0o640)
 
 
+def foreign_chown(world, key):
+    """Another host's: a copy of an object onto itself, which leaves the ETag."""
+    world.client.copy_object(key, key, headers=ObjectHeaders(metadata={"mode": "33188", "uid": "7"}))
+
+
+def stored_uid(world, key):
+    return world.client.head_object(key).headers.metadata["uid"]
+
+
 def test_a_foreign_change_of_attributes_alone_is_undone_by_an_own_one_within_their_time(world):
-    world.client.add("f", b"x", ObjectHeaders(metadata={"mode": "33188", "uid": "5"}))
-    world.filesystem.getattr("/f")
-    world.client.copy_object("f", "f", headers=ObjectHeaders(metadata={"mode": "33188", "uid": "7"}))
-    world.filesystem.chmod("/f", 0o600)
+    keys = "d/changed", "d/renamed"
+    for key in keys:
+        world.client.add(key, b"x", ObjectHeaders(metadata={"mode": "33188", "uid": "5"}))
+    world.names("/d")
+    for key in keys:
+        world.filesystem.getattr("/" + key)
+        foreign_chown(world, key)
+    world.filesystem.chmod("/d/changed", 0o600)
+    world.filesystem.rename("/d/renamed", "/d/new")
     world.filesystem.fsyncdir()
-    assert world.client.head_object("f").headers.metadata["uid"] == "5"
+    assert (stored_uid(world, "d/changed"), stored_uid(world, "d/new")) == ("5", "5")
+
+
+def test_a_foreign_change_of_attributes_alone_is_seen_by_who_opens_to_write_and_kept_by_a_folder_s_rename(world):
+    for key in ("d/written", "d/kept"):
+        world.client.add(key, b"x", ObjectHeaders(metadata={"mode": "33188", "uid": "5"}))
+        world.filesystem.getattr("/" + key)
+        foreign_chown(world, key)
+    fh = world.filesystem.open("/d/written", os.O_WRONLY).fh
+    assert world.filesystem.getattr("/d/written").uid == 7
+    world.filesystem.release(fh)
+    world.filesystem.rename("/d", "/e")
+    assert (stored_uid(world, "e/written"), stored_uid(world, "e/kept")) == ("7", "7")
 
 
 def test_an_emptied_file_is_stored_though_it_was_empty_and_has_gone(world):
@@ -139,3 +167,32 @@ def test_the_last_file_of_a_folder_may_be_open_or_just_changed_when_it_goes(worl
     world.filesystem.fsyncdir()
     assert sorted(world.client.objects) == ["d/", "e/"]
     world.filesystem.release(fh)
+
+
+def test_what_does_not_fit_is_refused_when_it_is_written(tmp_path):
+    client = MemoryClient()
+    settings = FilesystemConfig(staging_folder=str(tmp_path), staging_limit_bytes=1 << 20)
+    filesystem = CosFilesystem(client, settings)
+    fh = filesystem.create("/f", 0o644, os.O_WRONLY | os.O_CREAT, ME).fh
+    filesystem.write(fh, 0, b"kept")
+    with pytest.raises(FileTooLarge):
+        filesystem.truncate("/f", MAX_OBJECT_BYTES + 1, fh)
+    with pytest.raises(StagingFull):
+        filesystem.write(fh, 0, bytes(2 << 20))
+    filesystem.flush(fh)
+    filesystem.release(fh)
+    filesystem.stop()
+    assert client.body("f") == b"kept"
+
+
+def test_an_archived_object_is_shown_and_refused_to_readers(world):
+    world.client.add("d/f", bytes(100_000))
+    assert world.filesystem.getattr("/d/f").size_bytes == 100_000
+    world.client.fail("get_object", error(403, "InvalidObjectState", "d/f"))
+    with pytest.raises(ObjectArchived):
+        world.filesystem.open("/d/f", os.O_RDONLY)
+
+
+def test_an_old_folder_object_in_the_root_is_found_by_the_first_lookup(world):
+    world.client.add("old_$folder$", b"")
+    assert stat.S_ISDIR(world.filesystem.getattr("/old").mode)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from typing import Iterator
+from typing import Callable, Iterator
 
 import pytest
 
@@ -85,3 +85,27 @@ def test_overwritten_file_shows_its_new_size(stale: FilesystemWorld) -> None:
     assert stale.readdir("/d").keys() == {"old"}
     assert stale.stat("/d/old").size == 18
     assert stale.read_file("/d/old") == b"longer than before"
+
+
+def test_a_file_written_here_stays_listed_when_another_host_replaces_it(
+        stale: FilesystemWorld, store: CosStore, expected_logs: Callable[[str], None]) -> None:
+    expected_logs("/b is not stored, as its close or fsync was told")
+    stale.write_file("/b", b"ours")
+    store.put("b", b"theirs, longer")
+    with refused(errno.ESTALE):
+        stale.truncate("/b", 2)
+    assert set(stale.readdir("/")) == {"d", "b"}
+    assert stale.stat("/b").size == 14
+    assert stale.read_file("/b") == b"theirs, longer"
+    assert set(stale.readdir("/")) == {"d", "b"}
+
+
+def test_a_file_written_here_is_not_listed_any_more_when_it_is_seen_to_be_gone(
+        stale: FilesystemWorld, store: CosStore, expected_logs: Callable[[str], None]) -> None:
+    expected_logs("/b is not stored, as its close or fsync was told")
+    stale.write_file("/b", b"ours")
+    store.delete("b")
+    with refused(errno.ESTALE):
+        stale.truncate("/b", 2)
+    assert not stale.exists("/b")
+    assert set(stale.readdir("/")) == {"d"}

@@ -147,8 +147,6 @@ class Beliefs:
         if now_s - self._own_at.get(path, float("-inf")) <= self._staleness.own_s + limit_s:
             limit_s += self._staleness.own_s
         first = self._first.get(path, 0)
-        if self._staleness.lag_s and self._history.position(path) > first:
-            first = 0  # changed by others since: asked for again, and a listing that lags behind has neither
         states = self._history.states(path, now_s - limit_s, first)
         said = self._said_absent.get(path, float("-inf"))
         parent = parent_of(path)

@@ -35,7 +35,7 @@ LATE_S = 1.0
 """By so much an answer may be older than the time that caches count from, on a machine that is busy."""
 
 _numbers = itertools.count(1)
-_TOLD = "as its close or fsync was told|keeps its old attributes"
+_TOLD = "as its close or fsync was told|keeps its old attributes|is gone, removed by another host before"
 """What the log says of changes that met those of somebody else."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections import Counter
 
@@ -53,3 +54,17 @@ def test_rm_r_of_a_sticky_folder_compares_owners(make_mount: MountFactory, store
                          capture_output=True, text=True, check=False, timeout=30)
     assert ran.returncode != 0
     assert store.has("s/theirs")
+
+
+def test_a_file_is_removed_through_a_symbolic_link_that_was_never_seen(make_mount: MountFactory,
+                                                                       store: CosStore) -> None:
+    for key in ("d/a", "d/b", "d/d/c"):
+        store.put(key, b"x")
+    store.put("link", b"d", {"mode": str(0o120777)})
+    mount = make_mount()
+    assert sorted(os.listdir(mount.root)) == ["d", "link"]
+    os.unlink(mount.point / "link/a")
+    os.unlink(mount.point / "link")
+    os.unlink(mount.point / "d/d/c")
+    mount.world().fsyncdir("/")
+    assert sorted(store.keys()) == ["d/b", "d/d/"]

@@ -133,3 +133,20 @@ def test_attributes_changed_before_close_ride_in_the_put(point: Path, spent: Spe
     found = os.stat(point / "d" / "f")
     assert (found.st_mode & 0o777, found.st_mtime) == (0o600, 2)
     assert store.metadata("d/f")["mtime"] == "2"
+
+
+def test_attributes_changed_after_close_are_one_copy_together(point: Path, spent: Spent) -> None:
+    (point / "d").mkdir()
+    path = point / "d" / "f"
+    path.write_bytes(b"content")
+    spent()
+    os.chmod(path, 0o600)
+    os.chown(path, 5, 6)
+    os.utime(path, ns=(1, 2))
+    os.setxattr(path, "user.a", b"1")
+    folder = os.open(point, os.O_RDONLY | os.O_DIRECTORY)
+    os.fsync(folder)
+    os.close(folder)
+    assert spent() == {"copy_object": 1}
+    found = path.stat()
+    assert (found.st_mode & 0o777, found.st_uid, found.st_gid, found.st_mtime_ns) == (0o600, 5, 6, 2)

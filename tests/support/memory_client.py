@@ -231,8 +231,14 @@ class MemoryClient(ObjectClient):
             return self._store(key, source.body, headers, hashlib.md5(source.body).hexdigest(), tags=tags)
 
     def list_objects(self, prefix: str, *, delimiter: str = "", marker: str = "",
-                     max_keys: int = 1000) -> ListPage:
+                     max_keys: int = 1000, on_next: Optional[Callable[[str], None]] = None) -> ListPage:
         self._enter("list_objects", prefix, marker=marker)
+        page = self._page(prefix, delimiter, marker, max_keys)
+        if on_next is not None and page.next_marker is not None:
+            on_next(page.next_marker)
+        return page
+
+    def _page(self, prefix: str, delimiter: str, marker: str, max_keys: int) -> ListPage:
         rows: List[ListedObject] = []
         prefixes: List[str] = []
         last = ""

@@ -17,7 +17,7 @@ KNOWN_MACHINE = platform.machine() in ("x86_64", "aarch64")
 def await_purpose(thread_id, wanted):
     """The wanted purpose, or the last one seen within ten seconds."""
     deadline = time.monotonic() + 10
-    while (seen := purpose_of(thread_id)) is not wanted and time.monotonic() < deadline:
+    while (seen := purpose_of(thread_id, "name")) is not wanted and time.monotonic() < deadline:
         time.sleep(0.001)
     return seen
 
@@ -51,13 +51,14 @@ def test_a_thread_that_waits_inside_another_call_does_something_else():
 
 @pytest.mark.parametrize("tid", [0, -1, 2**22 + 1])
 def test_nothing_is_known_of_a_caller_out_of_sight(tid):
-    assert purpose_of(tid) is Purpose.UNKNOWN
+    assert purpose_of(tid, "name") is Purpose.UNKNOWN
 
 
 def test_nothing_is_known_of_a_thread_that_does_not_wait():
-    assert purpose_of(threading.get_native_id()) in (Purpose.UNKNOWN, Purpose.OTHER)  # it runs, in read(2) of procfs
+    # it runs, in read(2) of procfs
+    assert purpose_of(threading.get_native_id(), "name") in (Purpose.UNKNOWN, Purpose.OTHER)
 
 
 def test_nothing_is_known_on_other_machines(monkeypatch):
     monkeypatch.setattr(caller, "_NUMBERS", {})
-    assert purpose_of(threading.get_native_id()) is Purpose.UNKNOWN
+    assert purpose_of(threading.get_native_id(), "name") is Purpose.UNKNOWN

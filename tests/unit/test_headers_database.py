@@ -162,3 +162,10 @@ def test_rows_that_make_no_sense_are_left_out(database_in, tmp_path):
         connection.execute("UPDATE headers SET rest = '[1]' WHERE key = 'a'")
     connection.close()
     assert set(database_in().get(["a", "b"])) == {"b"}
+
+
+def test_keys_that_are_no_utf_8_are_left_out(database_in):
+    odd = "d\udcff/a"
+    database = stored(database_in, info(odd), info("b"))
+    assert list(database.get([odd, "b"])) == ["b"]
+    assert database.specials("d\udcff/") == {}

@@ -105,6 +105,27 @@ def test_an_answer_that_was_asked_for_before_an_own_change_is_not_believed():
     assert cache.insert("/a", entry("a"), asked_at=clock() + 1) == entry("a")
 
 
+def test_a_forgotten_file_of_our_own_keeps_its_name_until_the_bucket_says_that_it_is_gone():
+    clock = Clock()
+    cache = make(clock)
+    cache.changed("/d/own", with_info(entry("d/own")))
+    cache.forget("/d/own")
+    assert cache.lookup("/d/own") is None
+    listed = cache.insert_listing("/d", {})
+    assert (listed["own"].key, listed["own"].headers_known, listed["own"].etag) == ("d/own", False, "")
+    cache.insert("/d/own", with_info(entry("d/own", "theirs")), asked_at=clock())
+    assert cache.insert_listing("/d", {})["own"].etag == "theirs"
+    cache.insert("/d/own", ABSENT, asked_at=clock() + 1)
+    assert cache.insert_listing("/d", {}) == {}
+
+
+def test_a_forgotten_removal_hides_its_name_no_more():
+    cache = make(Clock())
+    cache.changed("/d/removed", ABSENT)
+    cache.forget("/d/removed")
+    assert set(cache.insert_listing("/d", {"removed": entry("d/removed")})) == {"removed"}
+
+
 def test_forgetting_a_tree_forgets_what_is_below_it_and_nothing_else():
     clock = Clock()
     cache = make(clock)

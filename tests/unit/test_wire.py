@@ -118,3 +118,14 @@ def test_streamed_bodies():
 def test_target_that_is_not_encoded_is_refused(target):
     with pytest.raises(transport.InvalidParameter):
         wire.request_head("GET", target, [])
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError, ConnectionResetError])
+def test_a_connection_on_which_not_all_was_sent_is_not_used_again(error):
+    class Refusing(Connection):
+        def sendall(self, data):
+            raise error(len(data))
+
+    connection = Refusing(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+    response = wire.exchange(connection, "PUT", b"head\r\n\r\n", b"x", chunked=False, timeout_s=1.0)
+    assert (response.status, response.keeps) == (403, False)

@@ -74,6 +74,31 @@ def test_next_marker_that_is_not_encoded_among_encoded_names_is_taken_as_it_is()
     assert page.next_marker == page.objects[0].key == "p+q%2F"
 
 
+MORE = "<IsTruncated>true</IsTruncated><EncodingType>url</EncodingType>"
+
+
+@pytest.mark.parametrize("head, key", [
+    (MORE + "<NextMarker>d/k.txt</NextMarker>", "d/k.txt"), (MORE + "<NextMarker>other</NextMarker>", "d/k.txt"),
+    (MORE + "<NextMarker>%C3%BC+%20</NextMarker>", "%C3%BC+%20")])
+@pytest.mark.parametrize("plus_is_space", [False, True])
+def test_marker_is_known_before_the_rows(head, key, plus_is_space):
+    body = listing(ROW.format(key=key), head=head)
+    early = xml.early_marker(body, plus_is_space=plus_is_space)
+    assert early == xml.parse_list_objects(body, plus_is_space=plus_is_space).next_marker
+
+
+@pytest.mark.parametrize("body", [
+    listing(ROW.format(key="k")),
+    listing(ROW.format(key="k"), head=MORE),
+    listing(ROW.format(key="k"), head="<NextMarker>k</NextMarker><IsTruncated>false</IsTruncated>"),
+    listing(ROW.format(key="p%2Bq%252F"), head=MORE + "<NextMarker>p+q%2F</NextMarker>"),
+    listing(ROW.format(key="a%2B"), head="<IsTruncated>true</IsTruncated><NextMarker>a%2B</NextMarker>"),
+    listing(ROW.format(key="a&amp;b"), head=MORE + "<NextMarker>a&amp;b</NextMarker>"),
+    listing(ROW.format(key="\u00fc"), head=MORE + "<NextMarker>\u00fc</NextMarker>"), b"", b"text"])
+def test_marker_that_leaves_a_doubt_is_not_taken_early(body):
+    assert xml.early_marker(body) is None
+
+
 def test_time_of_a_listing_has_whole_seconds_as_that_of_head():
     body = listing(ROW.format(key="k").replace("30.000Z", "30.726Z"))
     assert xml.parse_list_objects(body).objects[0].last_modified_s == 1607571450.0
