@@ -56,7 +56,7 @@ class TrapFilesystem:
     def start(self) -> None:
         pass
 
-    def getattr(self, path: str, fh: Any = None) -> Attr:  # noqa: ARG002
+    def getattr(self, path: str, fh: Any = None, *, purpose: Any = None) -> Attr:  # noqa: ARG002
         self._spring("stat", path)
         directory = path == "/"
         mode = stat.S_IFDIR | 0o755 if directory else stat.S_IFREG | 0o644
@@ -76,7 +76,7 @@ class TrapFilesystem:
         data = self._reported() if self._names[fh] == "/sizes" else b"0123456789"
         return data[offset:offset + size]
 
-    def write(self, fh: int, offset: int, data: bytes) -> int:  # noqa: ARG002
+    def write(self, fh: int, offset: int, data: bytes, *, append: bool = False) -> int:  # noqa: ARG002
         self._spring("write", self._names[fh])
         with self._lock:
             self._sizes.append(len(data))
