@@ -32,8 +32,9 @@ FILE_NAME = "headers-1.sqlite3"
 MAX_ROWS = 1_000_000
 """Rows kept, the last ones stored: some 360 bytes each with the attributes of this program (measured), 360 MB."""
 
-_BATCH = 200
-"""Notes that are worth a transaction. Fewer are written when the mount ends."""
+_BATCH = 5_000
+"""Notes that are worth a transaction: writing must not compete with the program that makes them one by one. Fewer are
+written when the mount ends."""
 
 _MAX_NOTES = 20_000
 """Notes held while the disk is slow; later ones are dropped."""
