@@ -13,12 +13,10 @@ import logging
 from typing import TYPE_CHECKING, Callable, List, Optional, Sequence, Tuple
 
 from cosfs.cos import xml
-from cosfs.cos.crc64 import crc64
 from cosfs.cos.download import Download
 from cosfs.cos.endpoint import check_key
 from cosfs.cos.headers import object_request_headers, stored_object
 from cosfs.cos.interface import (
-    Body,
     BucketInfo,
     DeleteFailure,
     ListPage,
@@ -27,9 +25,11 @@ from cosfs.cos.interface import (
     ProgressCallback,
     StoredObject,
     Tags,
+    UploadBody,
 )
 from cosfs.cos.multipart import (
     FORBID_OVERWRITE,
+    CheckedBody,
     MultipartCalls,
     check_body,
     check_crc,
@@ -74,7 +74,7 @@ class BucketClient(MultipartCalls):
                             conditional=self.learned.conditional_gets)
         return self._requester.call(download.request, download.receive, retrying)
 
-    def put_object(self, key: str, body: Body, *, headers: ObjectHeaders,
+    def put_object(self, key: str, body: UploadBody, *, headers: ObjectHeaders,
                    forbid_overwrite: bool = False) -> StoredObject:
         if forbid_overwrite and self._conditional_puts:
             try:
@@ -86,13 +86,12 @@ class BucketClient(MultipartCalls):
                 self._conditional_puts = False
         return self._put(key, body, headers, forbid_overwrite=False)
 
-    def _put(self, key: str, body: Body, headers: ObjectHeaders, *, forbid_overwrite: bool) -> StoredObject:
-        check_body(body)
-        own_crc = crc64(body)
-        pairs = [*object_request_headers(headers), *self._md5_headers(body)]
+    def _put(self, key: str, body: UploadBody, headers: ObjectHeaders, *, forbid_overwrite: bool) -> StoredObject:
+        checked = check_body(body, with_md5=self._config.content_md5)
+        pairs = [*object_request_headers(headers), *checked.headers]
         if forbid_overwrite:
             pairs.append(FORBID_OVERWRITE)
-        request = Request("Put Object", "PUT", check_key(key), headers=pairs, body=body)
+        request = Request("Put Object", "PUT", check_key(key), headers=pairs, body=checked.body)
         sendings = 0
 
         def counted() -> Request:
@@ -102,25 +101,26 @@ class BucketClient(MultipartCalls):
 
         def decode(answer: Answer) -> StoredObject:
             stored = stored_object(answer.headers)
-            check_crc(stored.crc64, own_crc, repr(key))
+            check_crc(stored.crc64, checked.crc64, repr(key))
             return stored
         try:
             with exists_if_refused(forbid_overwrite):
                 return self._requester.call(counted, decode)
         except ObjectExists:
-            own = self._own_object(key, memoryview(body).nbytes, own_crc, headers) if sendings > 1 else None
+            own = self._own_object(key, checked, headers) if sendings > 1 else None
             if own is None:
                 raise
             return own
 
-    def _own_object(self, key: str, size_bytes: int, own_crc: int, headers: ObjectHeaders) -> Optional[StoredObject]:
+    def _own_object(self, key: str, body: CheckedBody, headers: ObjectHeaders) -> Optional[StoredObject]:
         """The object, when it is the one that an earlier sending of this call made before its answer was lost."""
         try:
             found = self.head_object(key)
         except CosException:
             return None
         metadata = {name.lower(): value for name, value in headers.metadata.items()}
-        if found.size_bytes != size_bytes or found.crc64 not in (None, own_crc) or found.headers.metadata != metadata:
+        if (found.size_bytes, found.headers.metadata) != (body.size_bytes, metadata) \
+                or found.crc64 not in (None, body.crc64):
             return None
         return StoredObject(found.etag, found.crc64, found.version_id, found.last_modified_s)
 
@@ -144,7 +144,7 @@ class BucketClient(MultipartCalls):
         if named:
             body = xml.delete_body(named)
             request = Request("Delete Multiple Objects", "POST", params=[("delete", "")], body=body, headers=[
-                ("Content-Type", "application/xml"), *self._md5_headers(body, always=True)])
+                ("Content-Type", "application/xml"), *check_body(body, with_md5=True).headers])
             failures += self._requester.call(request, _decode_deleted)
         for key in keys:  # XML cannot name these
             if not xml.is_xml_text(key):

@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import hashlib
 import time
-from typing import Dict, Optional, Protocol, Union
+from typing import Dict, Iterable, Optional, Protocol
 
 from cosfs.cos.endpoint import Target, encode_key
 from cosfs.cos.headers import HeaderList, Headers
+from cosfs.cos.interface import Body
 from cosfs.cos.signing import UNSIGNED_PAYLOAD, Credentials, Pairs, cos_authorization, percent_encode, v4_authorization
 
 SIGNATURE_BACKDATED_S = 60
 """A signature counts from this before now, as the official SDKs do, against clocks that differ a little."""
 SIGNATURE_LIFE_S = 3600
 
-WirePayload = Union[bytes, bytearray, memoryview, None]
-"""The body where it is in memory; None: it is streamed and cannot be hashed before it is sent."""
+WirePayload = Optional[Iterable[Body]]
+"""The pieces of the body; None: it can be read only once, and not be hashed before it is sent."""
 
 
 class Dialect(Protocol):
@@ -117,7 +118,10 @@ class S3Dialect:
         amz_date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_s))
         payload_hash = UNSIGNED_PAYLOAD
         if self._sign_payload and payload is not None:
-            payload_hash = hashlib.sha256(payload).hexdigest()
+            digest = hashlib.sha256()
+            for piece in payload:
+                digest.update(piece)
+            payload_hash = digest.hexdigest()
         sent += [("x-amz-date", amz_date), ("x-amz-content-sha256", payload_hash)]
         if credentials.token:
             sent.append(("x-amz-security-token", credentials.token))

@@ -12,11 +12,25 @@ only ``CosClientError`` and ``CosServiceError``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Callable, Mapping, Optional, Protocol, Sequence, Tuple, Union
+from typing import Callable, Iterator, Mapping, Optional, Protocol, Sequence, Tuple, Union
 
 Body = Union[bytes, bytearray, memoryview]
-"""The body of an upload: in memory, so that it can be sent again as it is."""
+"""A body in memory."""
 
+
+class StoredBody(Protocol):
+    """A body that lies somewhere else, and can be read as often as needed."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How long it is."""
+
+    def chunks(self) -> Iterator[memoryview]:
+        """All bytes, from the first, at each call; a chunk is valid until the next one. Raises: CosfsError."""
+
+
+UploadBody = Union[Body, StoredBody]
+"""The body of an upload, which can be sent again as it is."""
 
 TAGS_UNKNOWN = -1
 
@@ -171,7 +185,7 @@ class ObjectClient(Protocol):
         IntegrityError (length or range other than asked for).
         """
 
-    def put_object(self, key: str, body: Body, *, headers: ObjectHeaders,
+    def put_object(self, key: str, body: UploadBody, *, headers: ObjectHeaders,
                    forbid_overwrite: bool = False) -> StoredObject:
         """Put Object with Content-MD5; the CRC-64 of the answer is checked. Raises: ObjectExists."""
 
@@ -207,7 +221,7 @@ class ObjectClient(Protocol):
                                 forbid_overwrite: bool = False) -> str:
         """Initiate Multipart Upload; returns the upload id."""
 
-    def upload_part(self, key: str, upload_id: str, number: int, body: Body) -> UploadedPart:
+    def upload_part(self, key: str, upload_id: str, number: int, body: UploadBody) -> UploadedPart:
         """Upload Part with Content-MD5; the CRC-64 of the answer is checked. Raises: UploadNotFound."""
 
     def upload_part_copy(self, key: str, upload_id: str, number: int, source: CopySource) -> UploadedPart:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 from contextlib import contextmanager
-from typing import Iterator, List, Mapping, Optional, Sequence, Tuple, TypeVar
+from dataclasses import dataclass
+from typing import Iterator, List, Mapping, Optional, Sequence, Tuple, TypeVar, Union
 
 from cosfs.cos import xml
 from cosfs.cos.crc64 import combine, crc64
@@ -18,9 +19,10 @@ from cosfs.cos.interface import (
     ObjectInfo,
     PendingUpload,
     StoredObject,
+    UploadBody,
     UploadedPart,
 )
-from cosfs.cos.requester import Learned, Request, Requester, error_inside
+from cosfs.cos.requester import Learned, Request, Requester, StreamedBody, error_inside
 from cosfs.cos.retry import is_transient
 from cosfs.cos.transport import Answer
 from cosfs.errors import (
@@ -65,15 +67,15 @@ class MultipartCalls:
         request = Request("Initiate Multipart Upload", "POST", check_key(key), params=[("uploads", "")], headers=pairs)
         return self._requester.call(request, lambda answer: xml.parse_initiate(answer.read()))
 
-    def upload_part(self, key: str, upload_id: str, number: int, body: Body) -> UploadedPart:
-        size_bytes, own_crc = check_body(body), crc64(body)
+    def upload_part(self, key: str, upload_id: str, number: int, body: UploadBody) -> UploadedPart:
+        checked = check_body(body, with_md5=self._config.content_md5)
 
         def decode(answer: Answer) -> UploadedPart:
             stored = stored_object(answer.headers)
-            check_crc(stored.crc64, own_crc, f"part {number} of {key!r}")
-            return UploadedPart(number, stored.etag, size_bytes, own_crc)
+            check_crc(stored.crc64, checked.crc64, f"part {number} of {key!r}")
+            return UploadedPart(number, stored.etag, checked.size_bytes, checked.crc64)
         request = Request("Upload Part", "PUT", check_key(key), params=_part_params(number, upload_id),
-                          headers=self._md5_headers(body), body=body)
+                          headers=checked.headers, body=checked.body)
         return self._requester.call(request, decode)
 
     def upload_part_copy(self, key: str, upload_id: str, number: int, source: CopySource) -> UploadedPart:
@@ -170,12 +172,6 @@ class MultipartCalls:
             marker = _advance(marker, following)
         return tuple(found)
 
-    def _md5_headers(self, body: Body, *, always: bool = False) -> HeaderList:
-        if not (always or self._config.content_md5):
-            return []
-        digest = hashlib.md5(body, usedforsecurity=False).digest()
-        return [("Content-MD5", base64.b64encode(digest).decode("ascii"))]
-
     def _copy_headers(self, source_key: str, if_match: Optional[str]) -> HeaderList:
         requester, bucket = self._requester, self._config.bucket
         target = requester.endpoint.locate(bucket, check_key(source_key))
@@ -227,12 +223,34 @@ def stored_inside(answer: Answer, method: str, expected: str, *, etag_required: 
         stored.version_id or answer.headers.get("x-cos-version-id"), stored.last_modified_s)
 
 
-def check_body(body: Body) -> int:
-    """The length of a body. Raises: InvalidParameter when one request cannot carry it."""
-    size_bytes = memoryview(body).nbytes
+@dataclass(frozen=True)
+class CheckedBody:
+    """A body that one request can carry, and what proves that it arrived. ``headers``: its Content-MD5, if wanted."""
+
+    body: Union[Body, StreamedBody]
+    size_bytes: int
+    crc64: int
+    headers: HeaderList
+
+
+def check_body(body: UploadBody, *, with_md5: bool) -> CheckedBody:
+    """Read a body once. Raises: InvalidParameter when one request cannot carry it; what reading it raises."""
+    sent: Union[Body, StreamedBody]
+    if isinstance(body, (bytes, bytearray, memoryview)):
+        sent, size_bytes, pieces = body, memoryview(body).nbytes, iter((memoryview(body),))
+    else:
+        size_bytes, pieces = body.size_bytes, body.chunks()
+        sent = StreamedBody(body.chunks, size_bytes, steady=True)
     if size_bytes > MAX_PUT_BYTES:
         raise InvalidParameter(f"{size_bytes} bytes are more than one request can carry ({MAX_PUT_BYTES})")
-    return size_bytes
+    checksum = 0
+    md5 = hashlib.md5(usedforsecurity=False)
+    for piece in pieces:
+        checksum = crc64(piece, checksum)
+        if with_md5:
+            md5.update(piece)
+    headers = [("Content-MD5", base64.b64encode(md5.digest()).decode("ascii"))] if with_md5 else []
+    return CheckedBody(sent, size_bytes, checksum, headers)
 
 
 def check_crc(theirs: Optional[int], own: Optional[int], what: str) -> None:

@@ -39,11 +39,15 @@ _KEY_CODES = frozenset(("ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotM
 
 @dataclass(frozen=True)
 class StreamedBody:
-    """A body that is not in memory. ``length`` None: sent chunked. ``rewind`` None: it can be sent once."""
+    """A body that is not in memory. ``length`` None: sent chunked. ``rewind`` None: it can be sent once.
 
-    chunks: Callable[[], Iterable[bytes]]
+    ``steady``: each call of ``chunks`` begins anew, so the body can be hashed before it is sent.
+    """
+
+    chunks: Callable[[], Iterable[Body]]
     length: Optional[int] = None
     rewind: Optional[Callable[[], None]] = None
+    steady: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Request:
 
     @property
     def repeatable(self) -> bool:
-        return not isinstance(self.body, StreamedBody) or self.body.rewind is not None
+        return not isinstance(self.body, StreamedBody) or self.body.steady or self.body.rewind is not None
 
 
 @dataclass
@@ -164,10 +168,10 @@ class Requester:
         target = self.target(request)
         headers, payload = _body_of(request)
         headers = [("User-Agent", self._user_agent), *headers]
-        in_memory = None if isinstance(request.body, StreamedBody) else (request.body or b"")
+        hashed = _hashable(request.body)
         wire = self.dialect.signed_headers(
             credentials, request.method, target, () if request.unsigned_params else request.params, headers,
-            in_memory, now_s=self.now_s(), repeated=repeated)
+            hashed, now_s=self.now_s(), repeated=repeated)
         query = self.dialect.query(request.params)
         try:
             answer = self._transport.send(request.method, target.connect_url,
@@ -265,7 +269,14 @@ class _Repairs:
         return True
 
 
-def _body_of(request: Request) -> tuple[HeaderList, Union[Body, Iterable[bytes], None]]:
+def _hashable(body: Union[Body, StreamedBody, None]) -> Optional[Iterable[Body]]:
+    """The pieces of a body, for signatures that cover it; None if it can be read only once."""
+    if isinstance(body, StreamedBody):
+        return body.chunks() if body.steady else None
+    return () if body is None else (body,)
+
+
+def _body_of(request: Request) -> tuple[HeaderList, Union[Body, Iterable[Body], None]]:
     """The headers with those that describe the body, and the body as the transport takes it."""
     headers, body = list(request.headers), request.body
     if isinstance(body, StreamedBody):

@@ -15,9 +15,10 @@ import socket
 from typing import Iterable, List, Optional, Tuple, Union
 
 from cosfs.cos.headers import HeaderList, Headers
+from cosfs.cos.interface import Body
 from cosfs.errors import InvalidParameter
 
-Payload = Union[bytes, bytearray, memoryview, Iterable[bytes], None]
+Payload = Union[Body, Iterable[Body], None]
 
 _MAX_HEAD_BYTES = 64 * 1024  # http.client's limit for one line; services limit the headers of an object to some KiB
 _SEND_BYTES = 256 * 1024  # the time-out is for each of these
@@ -74,7 +75,7 @@ def _send(sock: socket.socket, head: bytes, payload: Payload, *, chunked: bool) 
         sock.sendall(head)
         for piece in payload:
             if piece:
-                sock.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+                sock.sendall(b"".join((b"%x\r\n" % len(piece), piece, b"\r\n")) if chunked else piece)
         if chunked:
             sock.sendall(b"0\r\n\r\n")
 

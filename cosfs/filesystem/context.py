@@ -24,7 +24,10 @@ from cosfs.namespace.caches import Entry, MetadataCache
 from cosfs.namespace.content_type import guess_content_type
 from cosfs.namespace.paths import split
 from cosfs.namespace.tree import Tree
+from cosfs.reading.disk_cache import DiskCache
 from cosfs.reading.ranges import RangeStore
+from cosfs.reading.source import ObjectSource
+from cosfs.reading.stream import ObjectReader
 from cosfs.units import MAX_PUT_BYTES
 from cosfs.writing.extents import ExtentMap
 from cosfs.writing.staging import StagingArea
@@ -38,6 +41,7 @@ class Context:
     """Shared by reference.
 
     Pools: ``pool`` runs the second request of lookups and the pages of listings, ``fetch_pool`` ranged reads,
+    ``fill_pool`` those that nobody waits for,
     the uploader has its own, ``names_pool`` runs the copies of directory renames, which use the uploader.
     """
 
@@ -47,11 +51,13 @@ class Context:
     tree: Tree
     pool: WorkerPool
     fetch_pool: WorkerPool
+    fill_pool: WorkerPool
     ranges: RangeStore
     staging: StagingArea
     uploader: Uploader
     deletes: DeleteQueue
     names_pool: WorkerPool
+    disk_cache: Optional[DiskCache]
     clock: Callable[[], float]
     started_ns: int
     root_attributes: Optional[Attributes] = None
@@ -59,6 +65,12 @@ class Context:
 
     def now_ns(self) -> int:
         return int(self.clock() * 1_000_000_000)
+
+    def reader(self, key: str, etag: str, size_bytes: int, crc64: Optional[int],
+               on_corrupted: Callable[[], None]) -> ObjectReader:
+        """A reader of an object version. ``crc64``: the service's, if it is known."""
+        source = ObjectSource(self.client, self.disk_cache, key, etag, size_bytes, crc64)
+        return ObjectReader(source, self.ranges, self.fetch_pool, fill_pool=self.fill_pool, on_corrupted=on_corrupted)
 
     def check_writable(self) -> None:
         if self.config.read_only:
@@ -83,16 +95,17 @@ class Context:
                     mode |= stat.S_ISGID
         return Attributes(mode, caller.uid, gid, now, now, now, rdev)
 
-    def headers(self, path: str, attributes: Attributes, base: Optional[ObjectInfo]) -> ObjectHeaders:
+    def headers(self, path: str, attributes: Attributes, base: Optional[ObjectInfo], *,
+                times: bool = True) -> ObjectHeaders:
         """What is stored with the next version of a file: all that the last one had, and the attributes.
 
-        Raises: MetadataTooLarge.
+        ``times``: False leaves them out. Raises: MetadataTooLarge.
         """
         if base is not None:
             if base.key.endswith("/"):  # what a directory's marker holds is written: it stays one
                 attributes = replace(attributes, mode=stat.S_IFDIR | stat.S_IMODE(attributes.mode))
-            return replace(self.headers_of(base), metadata=encode(attributes, base.headers.metadata))
-        return ObjectHeaders(metadata=encode(attributes, {}),
+            return replace(self.headers_of(base), metadata=encode(attributes, base.headers.metadata, times=times))
+        return ObjectHeaders(metadata=encode(attributes, {}, times=times),
                              standard={"Content-Type": guess_content_type(path, attributes.mode)},
                              storage_class=self.config.storage_class)
 
@@ -122,21 +135,26 @@ class Context:
             return headers
         return replace(headers, extra={**headers.extra, "x-cos-tagging": urlencode(tags, quote_via=quote)})
 
-    def copy(self, info: ObjectInfo, key: str, headers: ObjectHeaders) -> ObjectInfo:
+    def copy(self, info: ObjectInfo, key: str, headers: ObjectHeaders, *,
+             forbid_overwrite: bool = False) -> ObjectInfo:
         """Copy one object version on the server, by parts when it is too large for one copy.
 
-        Raises: StaleHandle when the object has changed since, or is gone.
+        Raises: StaleHandle when the object has changed since, or is gone; ObjectExists (``forbid_overwrite``).
         """
-        with self.deletes.overwriting(key):
+        with self.deletes.overwriting(key) as removed:
+            new = forbid_overwrite and not removed
             if info.key.endswith("/") and info.size_bytes == 0:
                 # There are servers that keep markers but cannot copy them (measured: SeaweedFS, NoSuchKey).
-                stored = self.client.put_object(key, b"", headers=self.with_tags(headers, info))
+                stored = self.client.put_object(key, b"", headers=self.with_tags(headers, info),
+                                                forbid_overwrite=new)
             elif info.size_bytes > MAX_PUT_BYTES:
                 content = ExtentMap.of_object(info.key, info.etag, info.size_bytes)
-                stored = self.uploader.commit(key, content, None, self.with_tags(headers, info)).stored
+                stored = self.uploader.commit(key, content, None, self.with_tags(headers, info),
+                                              forbid_overwrite=new).stored
             else:
                 try:
-                    stored = self.client.copy_object(info.key, key, headers=headers, if_match=info.etag)
+                    stored = self.client.copy_object(info.key, key, headers=headers, if_match=info.etag,
+                                                     forbid_overwrite=new)
                 except (ObjectNotFound, PreconditionFailed) as exc:
                     done = self._copied_before(info, headers) if info.key == key else None
                     if done is None:

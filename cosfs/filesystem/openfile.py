@@ -25,9 +25,18 @@ from typing import Callable, Iterator, List, Mapping, NamedTuple, Optional, Tupl
 
 from cosfs.config import Conflict
 from cosfs.cos.interface import ObjectHeaders, ObjectInfo
-from cosfs.errors import CosException, FileTooLarge, ObjectExists, ObjectNotFound, PreconditionFailed, StaleHandle
+from cosfs.errors import (
+    CosException,
+    CosfsError,
+    FileTooLarge,
+    ObjectExists,
+    ObjectNotFound,
+    PreconditionFailed,
+    StagingFull,
+    StaleHandle,
+)
 from cosfs.filesystem.conflicts import ForeignVersion, must_be_new, second_paths
-from cosfs.filesystem.content import FileContent
+from cosfs.filesystem.content import FileContent, NotReadable
 from cosfs.filesystem.context import Context
 from cosfs.filesystem.types import Attr
 from cosfs.namespace.attributes import Attributes, decode_file, encode
@@ -80,8 +89,15 @@ class OpenFile:
         """The last commits that failed; an object that is as one of them was made by it, after all."""
         self._modifications = 0
         self._content = FileContent(context, base)
+        self._content.on_corrupted = self._forget_pages
         self._attributes_lock = threading.Lock()
         self._attributes_dirty = base is None
+        self._times_set = False
+        """Whether a program has set the times, after the last change of the content."""
+        self._at_close_only = False
+        """Whether sending parts ahead of the commit was tried in vain."""
+        self._streamed_headers = ObjectHeaders()
+        """What was said of the object when the first part was sent ahead."""
         self._mutation = threading.RLock()
 
     @property
@@ -117,6 +133,8 @@ class OpenFile:
             version = self.version()
             try:
                 return self._content.read(offset, size, window)
+            except NotReadable:
+                self._commit_sent()
             except (PreconditionFailed, ObjectNotFound) as exc:
                 if not self._serve_new_version(version):
                     raise StaleHandle(f"{self.path} changed in the bucket while it was open") from exc
@@ -136,6 +154,15 @@ class OpenFile:
         except (PreconditionFailed, ObjectNotFound, StaleHandle) as exc:
             self._context.cache.forget(self.path)
             raise StaleHandle(f"{self.path} has changed in the bucket") from exc
+
+    @property
+    def corrupted(self) -> bool:
+        """Whether wrong bytes may have been handed out. Who opens the file now is to get another ``OpenFile``."""
+        return self._content.corrupted
+
+    def _forget_pages(self) -> None:
+        """Let the kernel drop, with the next open, what it has of bytes that turned out to be wrong."""
+        self._context.cache.kernel_pages_unknown(self.path)
 
     def _serve_new_version(self, seen: Optional[Tuple[str, str]]) -> bool:
         """Go over from version ``seen`` to the object's present one, if nobody can tell the difference.
@@ -170,16 +197,59 @@ class OpenFile:
                 self._context.cache.kernel_pages_unknown(self.path)
             if offset + len(data) > MAX_OBJECT_BYTES:
                 raise FileTooLarge(f"{self.path}: an object holds at most {MAX_OBJECT_BYTES} bytes")
-            self._content.write(offset, data)
-            self._modified()
+            self._change(lambda: self._content.write(offset, data))
+            self._send_ahead()
 
     def truncate(self, size_bytes: int) -> None:
         """Cut or lengthen (with a hole). Raises: FileTooLarge."""
         if size_bytes > MAX_OBJECT_BYTES:
             raise FileTooLarge(f"{self.path}: an object holds at most {MAX_OBJECT_BYTES} bytes")
         with self._mutation:
-            self._content.truncate(size_bytes)
-            self._modified()
+            self._change(lambda: self._content.truncate(size_bytes))
+
+    def _change(self, change: Callable[[], None]) -> None:
+        """Change the content."""
+        try:
+            change()
+        except NotReadable:
+            self._commit_sent()
+            change()
+        except StagingFull:
+            if not self._content.grows(1):
+                raise
+            self._send_ahead(1)
+            change()
+        now = self._context.now_ns()
+        with self._attributes_lock:
+            self.attributes = replace(self.attributes, mtime_ns=now, ctime_ns=now)
+            self._attributes_dirty = True
+            self._times_set = False
+        self._modifications += 1
+        self.failure_told = False
+
+    def _send_ahead(self, parts: int = 4) -> None:
+        """Let parts leave while the content grows. Failures are for the commit to repeat, and to tell.
+
+        ``parts``: so many must have been written at the end; what does not grow to that is stored in one go.
+        """
+        if self._content.grows(parts) and not self.detached and not self._at_close_only:
+            try:
+                headers = self._context.headers(self.path, self.attributes, self.base, times=False)
+                self._content.begin_stream(self.key, self._context.with_tags(headers, self.base))
+                self._streamed_headers = headers
+            except CosfsError as exc:
+                log.info("%s is uploaded when it is closed, not before: %s", self.path, exc)
+                self._at_close_only = True
+        self._content.advance_stream()
+
+    def _commit_sent(self) -> None:
+        """Bytes that are needed are only in parts of an upload: make an object of them."""
+        with self._mutation:
+            if self.detached:
+                raise StaleHandle(f"{self.path} was removed while it was being uploaded")
+            if self._content.has_sent:
+                log.info("%s is stored before it is closed, because bytes that have left are used again", self.path)
+                self.commit()
 
     def materialize(self) -> None:
         """Fetch what is only in the bucket, because the object is about to go away.
@@ -187,6 +257,11 @@ class OpenFile:
         Content over ``MATERIALIZE_LIMIT_BYTES`` is left; reading it will then be refused as stale.
         """
         with self._mutation:
+            try:
+                self._commit_sent()
+            except (ForeignVersion, ObjectExists) as exc:
+                log.warning("%s: its content cannot be kept, its readers will fail: %s", self.path, exc)
+                return
             missing = self._content.remote_bytes
             if missing > MATERIALIZE_LIMIT_BYTES:
                 log.warning("%s is open and too large to keep after its removal (%d bytes); its readers will fail",
@@ -201,6 +276,8 @@ class OpenFile:
         with self._attributes_lock:
             changed = change(self.attributes)
             encode(changed, {} if self.base is None else self.base.headers.metadata)
+            before, after = self.attributes, changed
+            self._times_set = self._times_set or (before.mtime_ns, before.atime_ns) != (after.mtime_ns, after.atime_ns)
             self.attributes = changed
             self._attributes_dirty = True
 
@@ -210,14 +287,6 @@ class OpenFile:
             if self.attributes is refused and self.base is not None and not self._content.dirty:
                 self.attributes = decode_file(self.base, self._context.defaults)
                 self._attributes_dirty = False
-
-    def _modified(self) -> None:
-        now = self._context.now_ns()
-        with self._attributes_lock:
-            self.attributes = replace(self.attributes, mtime_ns=now, ctime_ns=now)
-            self._attributes_dirty = True
-        self._modifications += 1
-        self.failure_told = False
 
     # Into the bucket
 
@@ -242,6 +311,8 @@ class OpenFile:
         Raises: ForeignVersion, because the delete would take another host's version.
         """
         with self._mutation:
+            while not self._content.drop_stream():
+                self.commit()  # under the old name
             old_key = None
             if self.base is not None:
                 old_key = self.key
@@ -287,9 +358,11 @@ class OpenFile:
             if isinstance(exc, (ObjectExists, StaleHandle)):
                 context.cache.forget(self.path)
             raise
-        self._exclusive, self._attempts = False, []
-        context.name_changed(path, info)
+        self._exclusive, self._attempts, self._at_close_only = False, [], False
         self._rebase(info)
+        if info.headers.metadata != headers.metadata:
+            self._agree(info)
+        context.name_changed(path, self.base or info)
         context.cache.kernel_pages_are(path, info.etag)
 
     def _store(self, key: str, headers: ObjectHeaders, *, replaces: bool) -> ObjectInfo:
@@ -321,7 +394,26 @@ class OpenFile:
         with context.deletes.overwriting(key) as removed:
             committed = self._content.upload(key, context.with_tags(headers, self.base),
                                              forbid_overwrite=new and not removed)
-        return context.stored_info(key, headers, committed.stored, committed.size_bytes, base=self.base)
+        stored = self._streamed_headers if committed.streamed else headers
+        return context.stored_info(key, stored, committed.stored, committed.size_bytes, base=self.base)
+
+    def _agree(self, info: ObjectInfo) -> None:
+        """An upload that began before the last byte was written could not say when that was, nor what changed since.
+
+        The time of its completion serves, as the service tells it, unless a program has set another.
+        """
+        if not self._times_set:
+            try:
+                found = self._context.client.head_object(info.key)
+                info = self.base = found if found.etag == info.etag else info
+            except CosException as exc:
+                log.info("%s: the service does not tell its time, ours is shown: %s", self.path, exc)
+        stored = decode_file(info, self._context.defaults)
+        with self._attributes_lock:
+            if not self._times_set:
+                self.attributes = replace(self.attributes, mtime_ns=stored.mtime_ns, atime_ns=stored.atime_ns,
+                                          ctime_ns=stored.ctime_ns)
+            self._attributes_dirty = self._attributes_dirty or self.attributes != stored
 
     def _store_beside(self, headers: ObjectHeaders, reason: Exception) -> Tuple[str, ObjectInfo]:
         """Store the file under a second name, under which it goes on; the first is left to the foreign version."""

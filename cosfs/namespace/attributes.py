@@ -84,8 +84,10 @@ def decode(info: ObjectInfo, defaults: Defaults) -> Attributes:
     )
 
 
-def encode(attributes: Attributes, foreign: Mapping[str, str]) -> Dict[str, str]:
+def encode(attributes: Attributes, foreign: Mapping[str, str], *, times: bool = True) -> Dict[str, str]:
     """The user metadata of an object; ``foreign`` is what other tools stored, which is kept.
+
+    Without ``times`` that of the object itself counts (Last-Modified).
 
     Raises: MetadataTooLarge, when it does not fit without the exact times either.
     """
@@ -99,6 +101,9 @@ def encode(attributes: Attributes, foreign: Mapping[str, str]) -> Dict[str, str]
     size = sum(_size(name, value) for name, value in metadata.items())
     if size > MAX_METADATA_BYTES:
         raise MetadataTooLarge(f"attributes take {size} bytes of metadata; the service stores {MAX_METADATA_BYTES}")
+    if not times:
+        del metadata["mtime"]
+        return metadata
     exact = {"mtime-ns": attributes.mtime_ns, "atime": attributes.atime_ns, "ctime": attributes.ctime_ns}
     for name, time_ns in exact.items():
         value = _format_time(time_ns)

@@ -36,10 +36,16 @@ class Zero:
     """Bytes that were never written."""
 
 
-Source = Union[Remote, Staged, Zero]
+@dataclass(frozen=True)
+class Sent:
+    """Bytes in a part of an upload that is not completed, and nowhere else: nobody can read them before."""
+
+
+Source = Union[Remote, Staged, Zero, Sent]
 
 STAGED = Staged()
 ZERO = Zero()
+SENT = Sent()
 
 
 class Run(NamedTuple):
@@ -129,6 +135,19 @@ class ExtentMap:
         if start < self._size:
             self._place(start, min(stop, self._size), STAGED)
         self._extend(stop, STAGED)
+
+    def give_up(self, start: int, stop: int) -> int:
+        """Note that the staged bytes of ``[start, stop)`` are only in a sent part from now on; how many there were."""
+        given = 0
+        for run in list(self.runs(start, stop)):
+            if run.source is STAGED:
+                self._place(run.start, run.stop, SENT)
+                given += run.stop - run.start
+        return given
+
+    def has_sent(self, start: int = 0, stop: Optional[int] = None) -> bool:
+        """Whether bytes of ``[start, stop)`` are only in sent parts."""
+        return SENT in self._sources and any(run.source is SENT for run in self.runs(start, stop))
 
     def truncate(self, size_bytes: int) -> None:
         """Cut the content, or lengthen it with zeros. Emptied content needs nothing of what the object was."""

@@ -7,7 +7,8 @@ Defined here and only here: which bytes are sent, which are copied inside the se
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Iterator, List, Optional, Tuple, Union
+from itertools import islice
+from typing import Iterable, Iterator, List, Optional, Tuple, Union
 
 from cosfs import units
 from cosfs.errors import FileTooLarge
@@ -102,26 +103,79 @@ Plan = Union[PutWhole, CopyWhole, Multipart]
 def plan_upload(extents: ExtentMap, limits: Limits = DEFAULT_LIMITS) -> Plan:
     """The cheapest legal upload of the content. Raises: FileTooLarge."""
     size = extents.size_bytes
-    if size > limits.max_object_bytes:
-        raise FileTooLarge(f"{size} bytes; an object holds at most {limits.max_object_bytes}")
     whole = extents.whole_object
-    if whole is not None and size <= limits.max_copy_bytes:
+    if whole is not None and size <= min(limits.max_copy_bytes, limits.max_object_bytes):
         return CopyWhole(whole)
-    parts = _plan_parts(extents, limits)
-    if size > limits.put_bytes:
-        return parts
-    put = PutWhole(size)
-    return put if plan_cost(put, extents, limits) <= plan_cost(parts, extents, limits) else parts
+    if not size:
+        return PutWhole(0)
+    plans: List[Plan] = [PutWhole(size)] if size <= limits.put_bytes else []
+    plans.append(Multipart(plan_rest(extents, 0, 1, limits)))
+    plans.append(Multipart(tuple(_cut(UploadRange(0, size), _part_bytes(size, limits.max_parts, limits), limits))))
+    return min(plans, key=lambda plan: plan_cost(plan, extents, limits))
 
 
-def plan_fetches(extents: ExtentMap, start: int, stop: int, limits: Limits) -> List[Run]:
-    """The remote runs of ``[start, stop)``, to be fetched when these bytes are uploaded.
+def plan_prefix(extents: ExtentMap, start: int, number: int, limits: Limits = DEFAULT_LIMITS, *,
+                stop: Optional[int] = None) -> Tuple[Part, ...]:
+    """The parts from ``number`` on that can be made of ``[start, stop)`` while the file is still being written.
+
+    None of them is the last one, whatever comes behind ``stop`` (by default the end of the file): what makes no whole
+    part is left for later. Parts grow and unchanged runs are sent if too few part numbers would be left otherwise.
+    """
+    stop = extents.size_bytes if stop is None else min(stop, extents.size_bytes)
+    room = limits.max_parts - number + 1
+    growth = 1
+    while growth * limits.min_part_bytes <= 2 * max(0, stop - start):  # in the last round nothing is copied
+        parts = tuple(islice(_whole_parts(extents, start, stop, number, growth, limits), max(0, room)))
+        left = extents.size_bytes - (parts[-1].stop if parts else start)
+        if (len(parts) < room and left <= (room - len(parts)) * limits.max_part_bytes
+                and sum(_is_small(part, limits) for part in parts) <= room // 2):
+            return parts
+        growth *= 2
+    return ()
+
+
+def plan_rest(extents: ExtentMap, start: int, number: int, limits: Limits = DEFAULT_LIMITS) -> Tuple[Part, ...]:
+    """All parts of ``[start, size)``, from ``number`` on; only the last may be short. Raises: FileTooLarge.
+
+    The shortest unchanged runs are sent too if there would be too many parts otherwise.
+    """
+    size, left = extents.size_bytes, extents.size_bytes - start
+    room = limits.max_parts - number + 1
+    if size > limits.max_object_bytes or left > room * limits.max_part_bytes:
+        raise FileTooLarge(f"{size} bytes; an object holds at most {limits.max_object_bytes}, and {room} of its "
+                           f"{limits.max_parts} parts are left for the last {left} bytes")
+    if not left:
+        return ()
+    part_size = _part_bytes(left, room, limits)
+    min_copy = limits.min_part_bytes
+    while True:  # ends at the latest when nothing is copied
+        parts: List[Part] = []
+        for segment in _segments(extents, start, size, min_copy, limits.min_part_bytes,
+                                 short_end=min_copy == limits.min_part_bytes):
+            parts += _cut(segment, part_size, limits)
+        if len(parts) <= room:
+            return tuple(parts)
+        min_copy *= 2
+
+
+def streamed_part_bytes(number: int, limits: Limits = DEFAULT_LIMITS) -> int:
+    """Size of the uploaded part ``number`` of a file whose end is not known yet.
+
+    It doubles with every twentieth of the part numbers. So small files have small parts, and 10,000 parts from 8 MiB
+    up to 5 GiB reach 28 TiB.
+    """
+    doublings = (number - 1) // max(1, limits.max_parts // 20)
+    return min(limits.max_part_bytes, limits.part_size_bytes << doublings)
+
+
+def plan_fetches(runs: Iterable[Run], limits: Limits) -> List[Run]:
+    """The remote runs among ``runs``, to be fetched when these bytes are uploaded.
 
     Runs of one object that lie close together are one fetch; what is staged or zero between them comes with it and is
     to be overwritten.
     """
     fetches: List[Run] = []
-    for run in extents.runs(start, stop):
+    for run in runs:
         if not isinstance(run.source, Remote):
             continue
         if fetches and run.start - fetches[-1].stop <= limits.request_cost_bytes and _continues(fetches[-1], run):
@@ -142,7 +196,7 @@ def plan_cost(plan: Plan, extents: ExtentMap, limits: Limits) -> int:
         requests = len(plan.parts) + 2
     moved = 0
     for upload in uploads:
-        fetches = plan_fetches(extents, upload.start, upload.stop, limits)
+        fetches = plan_fetches(extents.runs(upload.start, upload.stop), limits)
         moved += upload.stop - upload.start + sum(run.stop - run.start for run in fetches)
         requests += len(fetches)
     return moved + requests * limits.request_cost_bytes
@@ -154,60 +208,76 @@ def _continues(run: Run, later: Run) -> bool:
             and other.offset - one.offset == later.start - run.start)
 
 
-def _plan_parts(extents: ExtentMap, limits: Limits) -> Multipart:
-    """Cut the file into parts; the shortest unchanged runs are sent too if there would be too many parts otherwise.
+def _whole_parts(extents: ExtentMap, start: int, stop: int, number: int, growth: int,
+                 limits: Limits) -> Iterator[Part]:
+    """Parts of ``[start, stop)`` none of which needs to be the last; ``growth`` makes them fewer and larger.
 
-    Uploaded parts may take half of the part numbers, the rest is for copies and for the odd ends between them. Ends at
-    the latest when nothing is copied.
+    The runs worth a copy grow as the uploaded parts do, so edits here and there do not use up the part numbers.
     """
-    size = extents.size_bytes
-    part_size = min(limits.max_part_bytes, max(limits.part_size_bytes, -(-2 * size // limits.max_parts)))
-    copy_size = min(limits.max_copy_bytes, limits.max_part_bytes)
-    min_copy = limits.min_part_bytes
-    while True:
-        parts: List[Part] = []
-        for segment in _segments(extents, min_copy, limits.min_part_bytes):
-            largest = part_size if isinstance(segment, UploadRange) else copy_size
-            parts += _cut(segment, limits.min_part_bytes, largest)
-        if len(parts) <= limits.max_parts:
-            return Multipart(tuple(parts))
-        min_copy *= 2
+    min_copy = limits.min_part_bytes * streamed_part_bytes(number, limits) * growth // limits.part_size_bytes
+    for segment in _segments(extents, start, stop, min_copy, limits.min_part_bytes, short_end=False):
+        if isinstance(segment, UploadRange) and segment.stop == stop:
+            position = segment.start
+            while True:
+                end = position + min(limits.max_part_bytes, growth * streamed_part_bytes(number, limits))
+                if end > stop:
+                    return
+                yield UploadRange(position, end)
+                position = end
+                number += 1
+        for part in _cut(segment, min(limits.max_part_bytes, growth * streamed_part_bytes(number, limits)), limits):
+            yield part
+            number += 1
 
 
-def _segments(extents: ExtentMap, min_copy: int, min_part: int) -> Iterator[Part]:
-    """Alternate stretches to upload and to copy. Only the last one may be shorter than ``min_part``.
+def _is_small(part: Part, limits: Limits) -> bool:
+    """Whether so many bytes could have been in far fewer parts."""
+    return 2 * (part.stop - part.start) < _largest_copy(limits)
+
+
+def _segments(extents: ExtentMap, start: int, stop: int, min_copy: int, min_part: int, *,
+              short_end: bool) -> Iterator[Part]:
+    """Cut ``[start, stop)`` into alternate stretches to upload and to copy; only the last may be under ``min_part``.
 
     An upload that is too short takes what it lacks from the unchanged run after it; if less than ``min_copy`` of that
     is left then, it takes all. So beside the changed bytes each unchanged run costs less than ``min_part + min_copy``
-    bytes. A short run at the end of the file is copied if the upload before it lacks nothing.
+    bytes. ``short_end``: an unchanged run at the end is copied however short, if the upload before it lacks nothing.
     """
-    size = extents.size_bytes
-    pending = 0  # [pending, run.start) waits to be uploaded
-    for run in extents.runs():
+    pending = start  # [pending, run.start) waits to be uploaded
+    for run in extents.runs(start, stop):
         if not isinstance(run.source, Remote):
             continue
         lacking = max(0, min_part - (run.start - pending)) if pending < run.start else 0
         left = run.stop - run.start - lacking
-        short_end = run.stop == size and not lacking and min_copy == min_part
-        if left < min_copy and not short_end:
+        if left < min_copy and not (short_end and run.stop == stop and not lacking):
             continue
-        start = run.start + lacking
-        if pending < start:
-            yield UploadRange(pending, start)
-        yield CopyRange(start, run.stop, replace(run.source, offset=run.source.offset + lacking))
+        begin = run.start + lacking
+        if pending < begin:
+            yield UploadRange(pending, begin)
+        yield CopyRange(begin, run.stop, replace(run.source, offset=run.source.offset + lacking))
         pending = run.stop
-    if pending < size:
-        yield UploadRange(pending, size)
+    if pending < stop:
+        yield UploadRange(pending, stop)
 
 
-def _cut(segment: Part, smallest: int, largest: int) -> Iterator[Part]:
-    """Pieces of equal size, at most ``largest`` unless that makes them smaller than ``smallest``."""
+def _part_bytes(left: int, room: int, limits: Limits) -> int:
+    """Size of uploaded parts. They may take half of the part numbers, the rest is for copies and odd ends."""
+    return min(limits.max_part_bytes, max(limits.part_size_bytes, -(-2 * left // room)))
+
+
+def _cut(segment: Part, part_size: int, limits: Limits) -> Iterator[Part]:
+    """Pieces of equal size: of at most ``part_size`` if they are uploaded, unless that makes illegal ones."""
+    largest = part_size if isinstance(segment, UploadRange) else _largest_copy(limits)
     length = segment.stop - segment.start
-    count = min(-(-length // largest), max(1, length // smallest))
-    edges = [segment.start + length * index // count for index in range(count + 1)]
-    for start, stop in zip(edges, edges[1:]):
+    count = min(-(-length // largest), max(1, length // limits.min_part_bytes))
+    for index in range(count):
+        start, stop = segment.start + length * index // count, segment.start + length * (index + 1) // count
         if isinstance(segment, UploadRange):
             yield UploadRange(start, stop)
         else:
             offset = segment.source.offset + start - segment.start
             yield CopyRange(start, stop, replace(segment.source, offset=offset))
+
+
+def _largest_copy(limits: Limits) -> int:
+    return min(limits.max_copy_bytes, limits.max_part_bytes)

@@ -3,29 +3,47 @@
 Used by the filesystem (which writes) and by the uploader (which reads). The files have no name, so nothing is left
 behind however the process ends.
 
+Space that runs out is not yet an error: bytes that have reached a part of an open upload can go (``Relief``), and
+those on their way will be able to. Only when neither is there is the area full.
+
 Threading: everything may be used from any thread. Reads and writes at different offsets need no lock; who keeps them
-from overlapping is the lock of the open file.
+from overlapping is the lock of the open file. ``reserve`` may wait for uploads, so it is called under no lock that
+an upload, or giving up what was uploaded, needs: of the locks of a file only the mutation lock.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import tempfile
 import threading
-from typing import NoReturn, Optional, Union
+from typing import Dict, NoReturn, Optional, Protocol, Union
 
 from cosfs.errors import StagingFailed, StagingFull
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02  # linux/falloc.h
+_RELIEF_S = 1.0
+"""Free space may come from elsewhere, too, so it is looked for again after this long."""
+
+
+class Relief(Protocol):
+    """An upload of staged bytes."""
+
+    def give_up_sent(self) -> int:
+        """Give up the staged copies of bytes that are in the bucket's keeping; how many there were."""
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether bytes are on their way that can be given up after."""
 
 
 class StagingArea:
     """The folder of the staging files and the limit for all of them together.
 
     ``limit_bytes``: most staged bytes at any time, None leaves it to the disk. ``min_free_bytes``: free space that is
-    left to others on the disk of the folder. What goes beyond is refused with StagingFull. Waiting for uploads that
-    are under way, should a caller want that, belongs into ``_grow``, the one place where space is given.
+    left to others on the disk of the folder.
     """
 
     def __init__(self, folder: str, limit_bytes: Optional[int], min_free_bytes: int = 0) -> None:
@@ -33,11 +51,13 @@ class StagingArea:
         self.limit_bytes = limit_bytes
         self.min_free_bytes = min_free_bytes
         self._used = 0
-        self._lock = threading.Lock()
+        self._progress = 0
+        self._changed = threading.Condition()
+        self._reliefs: Dict[Relief, None] = {}
 
     @property
     def used_bytes(self) -> int:
-        with self._lock:
+        with self._changed:
             return self._used
 
     def open(self) -> StagingFile:
@@ -50,7 +70,34 @@ class StagingArea:
             _fail("create a staging file", exc)
         return StagingFile(self, descriptor)
 
-    def _grow(self, count: int) -> None:
+    def add_relief(self, relief: Relief) -> None:
+        with self._changed:
+            self._reliefs[relief] = None
+
+    def remove_relief(self, relief: Relief) -> None:
+        with self._changed:
+            self._reliefs.pop(relief, None)
+        self.progressed()
+
+    def progressed(self) -> None:
+        """Some bytes in flight have arrived, or never will, or space came free in another way."""
+        with self._changed:
+            self._progress += 1
+            self._changed.notify_all()
+
+    def make_room(self) -> bool:
+        """Give up what was sent, or wait until something was; whether asking for space again may succeed."""
+        with self._changed:
+            reliefs, seen = list(self._reliefs), self._progress
+        hope = any(relief.in_flight for relief in reliefs)
+        if sum(relief.give_up_sent() for relief in reliefs):
+            return True
+        if hope:
+            with self._changed:
+                self._changed.wait_for(lambda: self._progress != seen, _RELIEF_S)
+        return hope
+
+    def _take(self, count: int) -> None:
         if self.min_free_bytes:
             try:
                 disk = os.statvfs(self.folder)
@@ -58,39 +105,57 @@ class StagingArea:
                 _fail("look for free space", exc)
             if disk.f_bavail * disk.f_frsize - count < self.min_free_bytes:
                 raise StagingFull(f"less than {self.min_free_bytes} bytes would be left free on {self.folder}")
-        with self._lock:
+        with self._changed:
             if self.limit_bytes is not None and self._used + count > self.limit_bytes:
                 raise StagingFull(f"{self._used} bytes wait for upload, the limit is {self.limit_bytes}")
             self._used += count
 
-    def _shrink(self, count: int) -> None:
-        with self._lock:
+    def _give(self, count: int) -> None:
+        with self._changed:
             self._used -= count
+            self.progressed()
 
 
 class StagingFile:
     """One sparse file without a name. Which of its bytes mean anything the extent map knows.
 
-    A write goes: ``hold`` the bytes that will be staged then, ``write``, change the map. After a truncate: change the
-    map, ``truncate``, ``hold(extents.staged_bytes)``; after a commit: ``clear``.
+    A write goes: ``reserve`` what it will add, ``write``, change the map, ``settle``. After any other change of the
+    map: ``settle(extents.staged_bytes)``.
     """
 
     def __init__(self, area: StagingArea, descriptor: int) -> None:
         self._area = area
         self._descriptor = descriptor
-        self._held = 0
+        self._staged = 0
+        self._reserved = 0
 
     @property
     def held_bytes(self) -> int:
-        return self._held
+        return self._staged + self._reserved
 
-    def hold(self, count: int) -> None:
-        """Have exactly ``count`` bytes of the area accounted to this file. Raises: StagingFull (nothing changed)."""
-        if count > self._held:
-            self._area._grow(count - self._held)
-        else:
-            self._area._shrink(self._held - count)
-        self._held = count
+    def reserve(self, count: int) -> None:
+        """Have room for ``count`` bytes more, until ``settle``; waits for uploads that will make some.
+
+        Raises: StagingFull (nothing changed), StagingFailed.
+        """
+        while True:
+            try:
+                with self._area._changed:
+                    self._area._take(count)
+                    self._reserved += count
+                return
+            except StagingFull:
+                if not self._area.make_room():
+                    raise
+
+    def settle(self, staged_bytes: int, *, used_up: bool = True) -> None:
+        """Have so many bytes accounted to this file; what was reserved is given back, if it is ``used_up``."""
+        with self._area._changed:
+            held = self.held_bytes
+            self._staged = staged_bytes
+            if used_up:
+                self._reserved = 0
+            self._area._give(held - self.held_bytes)
 
     def write(self, offset: int, data: Union[bytes, bytearray, memoryview]) -> None:
         """Write all of ``data``. Raises: StagingFull, StagingFailed; part of it may have been written then."""
@@ -121,6 +186,10 @@ class StagingFile:
         self.read_into(offset, memoryview(data))
         return bytes(data)
 
+    def punch(self, start: int, stop: int) -> bool:
+        """Give the disk space of ``[start, stop)`` back, which reads as zeros then; False where the disk cannot."""
+        return _fallocate(self._descriptor, _KEEP_SIZE_PUNCH_HOLE, start, stop - start)
+
     def truncate(self, size_bytes: int) -> None:
         """Give the disk space after ``size_bytes`` back."""
         try:
@@ -132,14 +201,23 @@ class StagingFile:
     def clear(self) -> None:
         """Give everything back; the file can be used on."""
         self.truncate(0)
-        self.hold(0)
+        self.settle(0)
 
     def close(self) -> None:
         """Give everything back for good; a second call does nothing."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-            self.hold(0)
+            self.settle(0)
+
+
+def _fallocate(descriptor: int, mode: int, offset: int, length: int) -> bool:
+    libc = ctypes.CDLL(None, use_errno=True)
+    function = getattr(libc, "fallocate", None)
+    if function is None:
+        return False
+    off_t = ctypes.c_int64
+    return bool(function(descriptor, mode, off_t(offset), off_t(length)) == 0)
 
 
 def _fail(action: str, exc: OSError) -> NoReturn:

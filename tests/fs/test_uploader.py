@@ -25,6 +25,7 @@ from cosfs.errors import (
 )
 from cosfs.executor import ByteBudget, WorkerPool
 from cosfs.writing.extents import ExtentMap
+from cosfs.writing.part import PartContent
 from cosfs.writing.plan import Limits
 from cosfs.writing.staging import StagingArea, StagingFile
 from cosfs.writing.uploader import Uploader
@@ -44,9 +45,10 @@ class File:
     expected: bytearray
 
     def write(self, offset: int, data: bytes) -> None:
-        self.staging.hold(self.extents.staged_bytes + self.extents.unstaged_bytes(offset, offset + len(data)))
+        self.staging.reserve(self.extents.unstaged_bytes(offset, offset + len(data)))
         self.staging.write(offset, data)
         self.extents.write(offset, offset + len(data))
+        self.staging.settle(self.extents.staged_bytes)
         self.expected.extend(bytes(max(0, offset + len(data) - len(self.expected))))
         self.expected[offset:offset + len(data)] = data
 
@@ -80,6 +82,10 @@ def world(tmp_path: Path) -> Iterator[World]:
     made.pool.close()
     for file in made.files:
         file.close()
+
+
+def content(world: World, file: File, start: int, stop: int) -> PartContent:
+    return PartContent(world.client, file.staging, file.extents.runs(start, stop), LIMITS)
 
 
 def some_bytes(count: int, seed: int = 1) -> bytes:
@@ -305,16 +311,24 @@ def test_part_bodies_stay_within_the_budget(world: World, monkeypatch: pytest.Mo
 
 
 def test_a_part_that_is_started_again_replaces_the_first(world: World) -> None:
+    old, new = world.new(), world.new()
+    old.write(0, b"x" * 100)
+    new.write(0, b"a" * 100 + b"b" * 10)
     with world.uploader.session("k", HEADERS) as session:
-        session.start_upload(2, 10, lambda buffer: buffer.__setitem__(slice(None), b"b" * 10))
-        session.start_upload(1, 100, lambda buffer: buffer.__setitem__(slice(None), b"x" * 100))
-        session.start_upload(1, 100, lambda buffer: buffer.__setitem__(slice(None), b"a" * 100))
+        session.begin()
+        session.start_upload(2, content(world, new, 100, 110))
+        session.start_upload(1, content(world, old, 0, 100))
+        session.start_upload(1, content(world, new, 0, 100))
         session.complete()
-    assert world.client.body("k") == b"a" * 100 + b"b" * 10
+    assert world.client.body("k") == new.expected
 
 
 def test_a_session_that_is_left_without_complete_is_aborted(world: World) -> None:
+    file = world.new()
+    file.write(0, b"never stored")
     with world.uploader.session("k", HEADERS) as session:
-        session.start_upload(1, 10, lambda _: None)
+        session.begin()
+        session.start_upload(1, content(world, file, 0, 10))
+    assert world.client.count("create_multipart_upload") == 1
     assert "k" not in world.client.objects
     world.settled()

@@ -21,7 +21,6 @@ from urllib.parse import parse_qsl
 
 from cosfs.cos.crc64 import crc64
 from cosfs.cos.interface import (
-    Body,
     BucketInfo,
     CopySource,
     DeleteFailure,
@@ -34,6 +33,7 @@ from cosfs.cos.interface import (
     ProgressCallback,
     StoredObject,
     Tags,
+    UploadBody,
     UploadedPart,
 )
 from cosfs.errors import CosServiceError, InvalidParameter, service_error
@@ -97,6 +97,10 @@ def _as_get_shows(info: ObjectInfo) -> ObjectInfo:
     return replace(info, headers=replace(info.headers, standard=standard), complete=complete)
 
 
+def _bytes_of(body: UploadBody) -> bytes:
+    return bytes(body) if isinstance(body, (bytes, bytearray, memoryview)) else b"".join(map(bytes, body.chunks()))
+
+
 class MemoryClient(ObjectClient):
     """``clock``: source of Last-Modified. ``min_part_bytes``: smallest part, except the last. ``chunk_bytes``: step of
     ``on_progress``.
@@ -143,6 +147,11 @@ class MemoryClient(ObjectClient):
         with self._lock:
             self._faults[operation, self.count(operation) + nth] = exc
 
+    def forget_faults(self) -> None:
+        """Faults that were ordered and have not happened do not happen."""
+        with self._lock:
+            self._faults.clear()
+
     def refuse_delete(self, key: str, code: str) -> None:
         """Make Delete Multiple name the key as not deleted."""
         self._undeletable[key] = code
@@ -187,9 +196,9 @@ class MemoryClient(ObjectClient):
                 on_progress(done)
         return replace(_as_get_shows(found.info), served_s=self._clock())
 
-    def put_object(self, key: str, body: Body, *, headers: ObjectHeaders,
+    def put_object(self, key: str, body: UploadBody, *, headers: ObjectHeaders,
                    forbid_overwrite: bool = False) -> StoredObject:
-        data = bytes(body)
+        data = _bytes_of(body)
         self._enter("put_object", key, size=len(data), headers=headers)
         with self._lock:
             self._refuse_overwrite(key, forbid_overwrite)
@@ -268,8 +277,8 @@ class MemoryClient(ObjectClient):
             self._uploads[upload_id] = _Upload(key, headers, self._clock())
             return upload_id
 
-    def upload_part(self, key: str, upload_id: str, number: int, body: Body) -> UploadedPart:
-        data = bytes(body)
+    def upload_part(self, key: str, upload_id: str, number: int, body: UploadBody) -> UploadedPart:
+        data = _bytes_of(body)
         self._enter("upload_part", key, number=number, size=len(data))
         return self._add_part(key, upload_id, number, data, crc64(data))
 

@@ -39,12 +39,13 @@ def test_nothing_has_a_name(area: StagingArea) -> None:
 
 def test_limit_is_shared_and_refused_bytes_change_nothing(area: StagingArea) -> None:
     one, other = area.open(), area.open()
-    one.hold(600)
+    one.reserve(600)
+    one.settle(600)
     with pytest.raises(StagingFull):
-        other.hold(401)
+        other.reserve(401)
     assert (other.held_bytes, area.used_bytes) == (0, 600)
-    other.hold(400)
-    one.hold(100)
+    other.reserve(400)
+    one.settle(100)
     assert area.used_bytes == 500
     one.clear()
     other.close()
@@ -66,9 +67,9 @@ def test_free_space_is_left_to_others(tmp_path: Path, monkeypatch: pytest.Monkey
 
     free = Disk.f_bavail * Disk.f_frsize
     monkeypatch.setattr(os, "statvfs", lambda _: Disk)
-    staged.hold(free - 1000)
+    staged.reserve(free - 1000)
     with pytest.raises(StagingFull):
-        staged.hold(2 * free)
+        staged.reserve(2 * free)
     staged.close()
 
 

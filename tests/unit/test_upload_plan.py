@@ -3,85 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import List, Tuple
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from cosfs.errors import FileTooLarge
 from cosfs.units import GIB, KIB, MAX_OBJECT_BYTES, MIB
-from cosfs.writing.extents import ExtentMap, Remote, Run
+from cosfs.writing.extents import ExtentMap, Remote
 from cosfs.writing.plan import (
     CopyRange,
     CopyWhole,
     Limits,
     Multipart,
-    Plan,
     PutWhole,
-    UploadRange,
     plan_cost,
     plan_fetches,
+    plan_rest,
     plan_upload,
 )
-
-
-def check_legal(plan: Plan, extents: ExtentMap, limits: Limits) -> None:
-    """The rules of the service hold, and every byte comes from where the map says."""
-    size = extents.size_bytes
-    if isinstance(plan, CopyWhole):
-        assert plan.source == Remote(plan.source.key, plan.source.etag, 0, size) and size <= limits.max_copy_bytes
-        assert list(extents.runs()) == [Run(0, size, plan.source)]
-    elif isinstance(plan, PutWhole):
-        assert plan.size_bytes == size <= limits.put_bytes
-    else:
-        assert 1 <= len(plan.parts) <= limits.max_parts
-        position = 0
-        for part in plan.parts:
-            length = part.stop - part.start
-            assert part.start == position
-            assert 0 < length <= limits.max_part_bytes
-            assert part.stop == size or length >= limits.min_part_bytes
-            if isinstance(part, CopyRange):
-                assert length <= limits.max_copy_bytes
-                assert list(extents.runs(part.start, part.stop)) == [Run(part.start, part.stop, part.source)]
-            position = part.stop
-        assert position == size
-
-
-def moved(plan: Plan, extents: ExtentMap, limits: Limits) -> Tuple[int, int]:
-    """Bytes that are (uploaded, fetched)."""
-    if isinstance(plan, CopyWhole):
-        return 0, 0
-    ranges: List[UploadRange] = [UploadRange(0, plan.size_bytes)] if isinstance(plan, PutWhole) else [
-        part for part in plan.parts if isinstance(part, UploadRange)]
-    fetched = sum(run.stop - run.start for upload in ranges
-                  for run in plan_fetches(extents, upload.start, upload.stop, limits))
-    return sum(upload.stop - upload.start for upload in ranges), fetched
-
-
-@st.composite
-def any_limits(draw: st.DrawFn) -> Limits:
-    min_part = draw(st.integers(1, 20))
-    max_part = draw(st.integers(2 * min_part, 200))
-    part_size = draw(st.integers(min_part, max_part))
-    max_parts = draw(st.integers(1, 30))
-    return Limits(part_size_bytes=part_size, put_threshold_bytes=draw(st.one_of(st.none(), st.integers(0, max_part))),
-                  min_part_bytes=min_part, max_part_bytes=max_part, max_parts=max_parts,
-                  max_object_bytes=max_part * max_parts, max_copy_bytes=draw(st.integers(2 * min_part, 300)),
-                  request_cost_bytes=draw(st.integers(0, 20)))
-
-
-@st.composite
-def any_extents(draw: st.DrawFn, largest: int = 800) -> ExtentMap:
-    extents = ExtentMap.of_object("k", "e", draw(st.integers(0, largest)))
-    for start, length, action in draw(st.lists(st.tuples(st.integers(0, largest), st.integers(1, 30),
-                                                         st.sampled_from("wwwt")), max_size=12)):
-        if action == "w":
-            extents.write(start, start + length)
-        else:
-            extents.truncate(start)
-    return extents
+from tests.support.plans import any_extents, any_limits, check_legal, edited, everything_sent, moved
 
 
 @settings(deadline=None)
@@ -98,9 +38,7 @@ def test_plans_are_legal_under_every_limit(extents: ExtentMap, limits: Limits) -
 @given(any_extents(), any_limits())
 def test_every_unchanged_run_costs_less_than_two_small_parts(extents: ExtentMap, limits: Limits) -> None:
     limits = replace(limits, max_parts=10_000, max_object_bytes=10_000)
-    plan = plan_upload(extents, limits)
-    if not isinstance(plan, Multipart):
-        return
+    plan = Multipart(plan_rest(extents, 0, 1, limits))
     remote = [run for run in extents.runs() if isinstance(run.source, Remote)]
     changed = extents.size_bytes - sum(run.stop - run.start for run in remote)
     uploaded, _ = moved(plan, extents, limits)
@@ -109,9 +47,21 @@ def test_every_unchanged_run_costs_less_than_two_small_parts(extents: ExtentMap,
 
 @settings(deadline=None)
 @given(any_extents(), any_limits())
+def test_no_plan_costs_more_than_sending_everything(extents: ExtentMap, limits: Limits) -> None:
+    size = extents.size_bytes
+    if not 0 < size <= limits.max_object_bytes:
+        return
+    cost = plan_cost(plan_upload(extents, limits), extents, limits)
+    assert cost <= plan_cost(everything_sent(size, limits), extents, limits)
+    if size <= limits.put_bytes:
+        assert cost <= plan_cost(PutWhole(size), extents, limits)
+
+
+@settings(deadline=None)
+@given(any_extents(), any_limits())
 def test_fetches_hold_every_remote_byte_of_a_range_once(extents: ExtentMap, limits: Limits) -> None:
     start, stop = extents.size_bytes // 3, extents.size_bytes
-    fetches = plan_fetches(extents, start, stop, limits)
+    fetches = plan_fetches(extents.runs(start, stop), limits)
     fetched = [set(range(run.start, run.stop)) for run in fetches]
     for run in extents.runs(start, stop):
         if isinstance(run.source, Remote):
@@ -121,12 +71,6 @@ def test_fetches_hold_every_remote_byte_of_a_range_once(extents: ExtentMap, limi
             assert isinstance(fetch.source, Remote)
             assert run.source.offset - fetch.source.offset == run.start - fetch.start
     assert sum(map(len, fetched)) == len(set().union(*fetched))
-
-
-def edited(size: int, start: int, stop: int) -> ExtentMap:
-    extents = ExtentMap.of_object("k", "e", size)
-    extents.write(start, stop)
-    return extents
 
 
 LIMITS = Limits()
@@ -204,7 +148,7 @@ def test_edits_close_together_are_fetched_at_once() -> None:
     extents = ExtentMap.of_object("k", "e", 8 * MIB)
     for start in range(0, 8 * MIB, 64 * KIB):
         extents.write(start, start + 4 * KIB)
-    assert len(plan_fetches(extents, 0, 8 * MIB, LIMITS)) == 1
+    assert len(plan_fetches(extents.runs(0, 8 * MIB), LIMITS)) == 1
 
 
 def test_the_cheaper_way_is_taken() -> None:
