@@ -18,6 +18,7 @@ from cosfs.cos.interface import ObjectHeaders, ObjectInfo
 from cosfs.errors import StagingFull
 from cosfs.filesystem.context import Context
 from cosfs.filesystem.locks import SharedLock
+from cosfs.namespace.bodies import SMALL_BYTES
 from cosfs.reading.stream import ObjectReader
 from cosfs.reading.window import Window
 from cosfs.units import MIB
@@ -27,6 +28,10 @@ from cosfs.writing.streaming import StreamingUpload
 from cosfs.writing.uploader import Committed
 
 _FETCH_BYTES = 4 * MIB
+
+_SAFE_IN_PARTS_S = 12 * 3600.0
+"""The shortest time after which a lifecycle rule removes uploads that are not completed is a day ("PUT Bucket
+lifecycle", AbortIncompleteMultipartUpload)."""
 
 
 class NotReadable(Exception):
@@ -49,6 +54,7 @@ class FileContent:
         self._reader_lock = threading.Lock()
         self._lock = SharedLock()
         self._stream: Optional[StreamingUpload] = None
+        self._stream_began_s = 0.0
         self._uploading = False
         self._appended = 0
         """Bytes written at the end, one write after the other, since something else was done."""
@@ -75,7 +81,8 @@ class FileContent:
              max_age_s: Optional[float] = None) -> bytes:
         """Up to ``size`` bytes; fewer only at the end. ``window``: what will be wanted soon.
 
-        ``max_age_s``: content that came with the object's headers longer ago than this is not used.
+        ``max_age_s``: content that came with the object's headers longer ago than this is not used, unless it was
+        fetched ahead a moment ago.
         Raises: PreconditionFailed, ObjectNotFound, when the object version is gone; NotReadable.
         """
         with self._lock.shared():
@@ -95,7 +102,7 @@ class FileContent:
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _read_object(self, source: Remote, length: int, ahead: Optional[Window], max_age_s: Optional[float]) -> bytes:
-        body = self._context.tree.bodies.get(source.key, source.etag, max_age_s=max_age_s)
+        body = self._context.tree.bodies.get(source.key, source.etag, max_age_s=max_age_s, ahead=True)
         if body is not None:
             return body[source.offset:source.offset + length]
         return self._object_reader(source).read(source.offset, length, ahead)
@@ -172,7 +179,7 @@ class FileContent:
 
     def _take_back(self, start: int, stop: int) -> None:
         """Keep bytes that are going to change from being given up, or sent half changed. Raises: NotReadable."""
-        if self._stream is None:
+        if self._stream is None or start >= self._stream.until:
             return
         with self._lock.exclusive():  # nothing is given up meanwhile
             if self._extents.has_sent(*self._stream.touched(start, stop)):
@@ -196,7 +203,14 @@ class FileContent:
         """Send parts from now on while the content grows, to be stored as ``key``. Raises: CosException."""
         self._stream = self._context.uploader.stream(key, headers, self._staging_file(),
                                                      self._context.staging.progressed)
+        self._stream_began_s = self._context.clock()
         self._context.staging.add_relief(self)
+
+    @property
+    def overdue(self) -> bool:
+        """Whether bytes are only in parts that have waited for so long that a rule of the bucket may remove them."""
+        return (self._stream is not None and self._context.clock() - self._stream_began_s > _SAFE_IN_PARTS_S
+                and self.has_sent)
 
     def advance_stream(self) -> None:
         """Start the parts that the last write has made whole."""
@@ -247,6 +261,7 @@ class FileContent:
         uploader = self._context.uploader
         if self._stream is not None and self._stream.key != key and not self.drop_stream():
             raise NotReadable
+        small = self._small()
         self._uploading = True
         self._context.staging.add_relief(self)
         try:
@@ -261,7 +276,15 @@ class FileContent:
             raise
         self._uploading = False
         self._end_stream()
+        if small:
+            self._context.tree.bodies.put(key, committed.stored.etag, small)
         return committed
+
+    def _small(self) -> bytes:
+        """All of a small content, for who reads it next: the kernel keeps whole pages of what was written, and asks for
+        the last one again. Empty when it is large, or not all here."""
+        here = self.size_bytes <= SMALL_BYTES and not self.remote_bytes and not self.has_sent
+        return self.read(0, self.size_bytes) if here else b""
 
     def checksum(self) -> Optional[int]:
         """CRC-64 of all of it; None while some is in the bucket only. Raises: StagingFailed."""

@@ -99,6 +99,10 @@ class RemovalOperations:
         self._detach(path, file)
         self.removed(path)
 
+    def renamed(self, path: str, key: str) -> None:
+        """Delete the object of a name whose content has another name by now. In a burst it leaves with the others."""
+        self._delete(path, [key])
+
     def _detach(self, path: str, file: Optional[OpenFile]) -> None:
         """Take an open file's name away, before its parent is looked at: it does not keep that any more."""
         if file is not None:
@@ -142,7 +146,7 @@ class RemovalOperations:
             else:
                 context.deletes.report(path)
             file.detach(hidden)
-            self._table.renamed(path, file)
+            self._table.renamed(file, path)
 
     def check_empty(self, path: str) -> None:
         """Raises: DirectoryNotEmpty, by the bucket's word and that of the files not stored yet."""

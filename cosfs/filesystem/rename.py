@@ -11,7 +11,15 @@ from contextlib import nullcontext
 from typing import Optional
 
 from cosfs.cos.interface import ObjectInfo
-from cosfs.errors import DirectoryNotEmpty, InvalidArgument, IsADirectory, NoEntry, NotADirectory, StaleHandle
+from cosfs.errors import (
+    DirectoryNotEmpty,
+    EntryExists,
+    InvalidArgument,
+    IsADirectory,
+    NoEntry,
+    NotADirectory,
+    StaleHandle,
+)
 from cosfs.filesystem.attribute_changes import AttributeChanges
 from cosfs.filesystem.context import Context
 from cosfs.filesystem.removals import RemovalOperations
@@ -32,7 +40,7 @@ class RenameOperations:
         self._removals = removals
         self._changes = changes
 
-    def rename(self, old: str, new: str) -> None:
+    def rename(self, old: str, new: str, *, no_replace: bool = False) -> None:
         self._context.check_writable()
         if old == new:
             return
@@ -44,7 +52,7 @@ class RenameOperations:
         source = self._entry(old)
         if source is None and self._table.get(old) is None:
             raise NoEntry(old)
-        replaces = self._check_target(source is not None and source.is_directory, new)
+        replaces = self._check_target(source is not None and source.is_directory, new, no_replace=no_replace)
         if source is not None and source.is_directory:
             self._changes.settle(old)
             target = self._context.tree.find(new) if replaces else None
@@ -52,12 +60,12 @@ class RenameOperations:
             self._removals.removed(old)
         else:
             try:
-                self._rename_file(old, new, source, replaces=replaces)
+                self._rename_file(old, new, source, replaces=replaces, no_replace=no_replace)
             except StaleHandle:
                 if not self._changes.settle_file(old):
                     raise
                 # Only a change of attributes waited on a version that is no more; it is on the present one now.
-                self._rename_file(old, new, self._entry(old), replaces=replaces)
+                self._rename_file(old, new, self._entry(old), replaces=replaces, no_replace=no_replace)
         self._context.touch_parent(old)
         self._context.touch_parent(new)
 
@@ -66,7 +74,7 @@ class RenameOperations:
         file = self._table.get(path)
         return None if file is not None and not file.stored else self._context.tree.find(path)
 
-    def _check_target(self, source_is_directory: bool, new: str) -> bool:
+    def _check_target(self, source_is_directory: bool, new: str, *, no_replace: bool) -> bool:
         """Refuse what rename(2) refuses; returns whether there is a target to be replaced."""
         open_target = self._table.get(new)
         target = self._context.tree.find(new) if open_target is None else None
@@ -74,6 +82,8 @@ class RenameOperations:
             if source_is_directory:  # absence may be what a listing told a while ago: two trees must not be mixed
                 self._check_absent(new)
             return False
+        if no_replace:
+            raise EntryExists(new)
         target_is_directory = target is not None and target.is_directory
         if source_is_directory and not target_is_directory:
             raise NotADirectory(new)
@@ -90,7 +100,7 @@ class RenameOperations:
             self._context.cache.forget(new)
             raise
 
-    def _rename_file(self, old: str, new: str, source: Optional[Entry], *, replaces: bool) -> None:
+    def _rename_file(self, old: str, new: str, source: Optional[Entry], *, replaces: bool, no_replace: bool) -> None:
         replaced = self._table.get(new)
         file = self._table.get(old)
         key = self._context.tree.keys.file_key(new)
@@ -104,27 +114,32 @@ class RenameOperations:
                 file.move(new, key, replaces=replaces or hidden)
             else:
                 assert source is not None
-                old_key = self._copy_file(old, new, source)
+                old_key = self._copy_file(old, new, source, no_replace=no_replace and not hidden)
             if replaced is not None:
                 self._table.forget(new)
                 replaced.detach(new)
         if file is not None:
-            self._table.renamed(old, file)
-        if old_key is not None:
-            self._context.client.delete_object(old_key)
-        self._removals.removed(old)
+            self._table.renamed(file, old)
+        if old_key is None:
+            self._removals.removed(old)
+        else:
+            self._removals.renamed(old, old_key)
 
-    def _copy_file(self, old: str, new: str, source: Entry) -> str:
-        """Copy what ``old`` is at this moment; returns the key that it was copied from."""
+    def _copy_file(self, old: str, new: str, source: Entry, *, no_replace: bool) -> str:
+        """Copy what ``old`` is at this moment; returns the key that it was copied from.
+
+        ``no_replace``: another host may have taken the name since it was seen to be free. Raises: ObjectExists.
+        """
         context = self._context
         key = context.tree.keys.file_key(new)
         try:
             info = self._info(old, source)
-            stored = context.copy(info, key, context.headers_of(info))
+            stored = context.copy(info, key, context.headers_of(info), forbid_overwrite=no_replace)
         except StaleHandle:
             info = self._info(old, context.tree.refresh(old))
-            stored = context.copy(info, key, context.headers_of(info))
+            stored = context.copy(info, key, context.headers_of(info), forbid_overwrite=no_replace)
         context.name_changed(new, stored)
+        context.cache.kernel_pages_moved(old, info.etag, stored.etag, new)
         return info.key
 
     def _info(self, path: str, entry: Optional[Entry]) -> ObjectInfo:

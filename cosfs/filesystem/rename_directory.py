@@ -215,13 +215,13 @@ class DirectoryRename:
         for hidden in self._table.inside(self._old, detached=True):
             old_path = hidden.path
             hidden.detach(self._moved(old_path))
-            self._table.renamed(old_path, hidden)
+            self._table.renamed(hidden, old_path)
 
     def _move_open_file(self, file: OpenFile, old: str, new: str) -> None:
         old_path = file.path
         path = new + old_path[len(old):]
         file.move(path, self._context.tree.keys.object_key(path), replaces=False)
-        self._table.renamed(old_path, file)
+        self._table.renamed(file, old_path)
 
     # Deleting
 

@@ -10,6 +10,7 @@ import itertools
 import os
 import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import Callable, Dict, List, Optional
 
 from cosfs.errors import BadHandle, StaleHandle
@@ -59,7 +60,7 @@ class OpenFileTable:
             file = self._by_path.get(path)
             if file is None or not accept(file):
                 file = self._by_path[path] = make()
-                file.on_renamed = self.renamed
+                file.on_renamed = partial(self.renamed, file)
             return self._add_locked(file, flags)
 
     def _add_locked(self, file: OpenFile, flags: int) -> Handle:
@@ -107,7 +108,7 @@ class OpenFileTable:
         with self._lock:
             return any(handle.file is file and not handle.flags & os.O_PATH for handle in self._handles.values())
 
-    def renamed(self, old_path: str, file: OpenFile) -> None:
+    def renamed(self, file: OpenFile, old_path: str) -> None:
         """Move a file to the path that it has taken on, if it is still open."""
         with self._lock:
             if self._by_path.get(old_path) is file:

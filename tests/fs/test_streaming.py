@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable, Iterator, Optional
@@ -38,9 +39,11 @@ def make(client: MemoryClient, tmp_path: Path) -> Iterator[Make]:
     """``make(disk=…)``: a filesystem that may stage so many bytes."""
     made = []
 
-    def build(disk: Optional[int] = None, conflict: Conflict = Conflict.OVERWRITE) -> FilesystemWorld:
+    def build(disk: Optional[int] = None, conflict: Conflict = Conflict.OVERWRITE,
+              clock: Callable[[], float] = time.time) -> FilesystemWorld:
         made.append(CosFilesystem(client, FilesystemConfig(
-            staging_folder=str(tmp_path), part_size_bytes=MIB, staging_limit_bytes=disk, conflict=conflict)))
+            staging_folder=str(tmp_path), part_size_bytes=MIB, staging_limit_bytes=disk, conflict=conflict),
+            clock=clock))
         made[-1].start()
         return FilesystemWorld(made[-1])
     yield build
@@ -217,6 +220,18 @@ def test_fsync_in_the_middle_stores_what_there_is(make: Make, client: MemoryClie
     append(w, handle, 10 * MIB, 20 * MIB)
     w.close(handle)
     assert client.body("f") == CONTENT[:20 * MIB]
+
+
+def test_bytes_do_not_stay_in_parts_until_a_rule_of_the_bucket_removes_them(make: Make, client: MemoryClient) -> None:
+    now = [1_700_000_000.0]
+    w = make(SMALL_DISK, clock=lambda: now[0])
+    handle = new(w)
+    append(w, handle, 0, 12 * MIB)
+    assert "f" not in client.objects
+    now[0] += 13 * 3600
+    append(w, handle, 12 * MIB, 12 * MIB + WRITE_BYTES)
+    assert client.body("f") == CONTENT[:12 * MIB + WRITE_BYTES]
+    w.close(handle)
 
 
 def test_the_time_is_that_of_completion_as_the_service_tells_it(make: Make, client: MemoryClient) -> None:
