@@ -7,6 +7,7 @@ service, in the process that will serve the mount. Used by the composition root 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 import socket
@@ -16,7 +17,7 @@ from typing import Callable, List, Optional
 from urllib.parse import urlsplit
 
 from cosfs.config import ConnectionConfig, MountConfig
-from cosfs.cos.interface import ObjectClient
+from cosfs.cos.interface import ListPage, ObjectClient
 from cosfs.errors import (
     BucketNotFound,
     CosException,
@@ -25,10 +26,17 @@ from cosfs.errors import (
     CredentialsError,
     InvalidParameter,
     NetworkError,
+    ObjectArchived,
+    ObjectNotFound,
+    PreconditionFailed,
     RequestTimeout,
     TlsError,
 )
+from cosfs.reading.disk_blocks import prepare_folder
+from cosfs.state import cache_folder
 from cosfs.units import MAX_CLOCK_SKEW_S
+
+log = logging.getLogger(__name__)
 
 FUSE_DEVICE = "/dev/fuse"
 FUSE_CONF = "/etc/fuse.conf"
@@ -45,12 +53,22 @@ def check_local(config: MountConfig) -> None:
     folder = config.filesystem.staging_folder
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
         raise MountError(f"{folder} is not a folder that can be written to; create it or give another tmpdir=")
+    if config.cache_folder is not None:
+        _check_cache_folder(config.cache_folder, config.connection)
     if config.log_file:
         try:
             open(config.log_file, "ab").close()
         except OSError as exc:
             raise MountError(f"log file {config.log_file} cannot be written to ({exc.strerror}); give another "
                              "logfile=") from exc
+
+
+def _check_cache_folder(folder: str, connection: ConnectionConfig) -> None:
+    try:
+        prepare_folder(cache_folder(folder, connection.url, connection.bucket))
+    except OSError as exc:
+        raise MountError(f"the data cache cannot be kept in {folder} ({exc.strerror}); give another use_cache=, or "
+                         "none") from exc
 
 
 def _check_mount_point(path: str, *, nonempty: bool) -> None:
@@ -98,7 +116,7 @@ def _check_fuse(*, allow_other: bool) -> None:
                          "start it with --device /dev/fuse --cap-add SYS_ADMIN)")
     if not os.access(FUSE_DEVICE, os.R_OK | os.W_OK):
         raise MountError(f"{FUSE_DEVICE} cannot be opened by you; set its mode to 0666 or mount as root")
-    if os.geteuid() != 0 and shutil.which("fusermount") is None:
+    if os.geteuid() != 0 and not (shutil.which("fusermount") or shutil.which("fusermount3")):
         raise MountError("fusermount is not installed, without which only root can mount; install it with: apt-get "
                          "install fuse3")
     if allow_other and os.geteuid() != 0 and "user_allow_other" not in _fuse_conf_lines():
@@ -113,21 +131,37 @@ def _fuse_conf_lines() -> List[str]:
 
 
 def check_bucket(client: ObjectClient, config: MountConfig, clock_offset_s: Callable[[], float]) -> None:
-    """One signed request: that the bucket is there and may be read.
+    """That the bucket is there, and what may be done with it.
 
     A key that is limited to a prefix may not ask for the bucket, and the answer to HEAD names no reason, so
     an error is looked at again with a listing of one key. Raises: MountError.
     """
+    prefix = config.filesystem.prefix
+    page: Optional[ListPage] = None
     try:
         try:
             client.head_bucket()
         except CosServiceError:
-            client.list_objects(config.filesystem.prefix, max_keys=1)
+            page = client.list_objects(prefix, max_keys=1)
     except CosException as exc:
         raise MountError(explain(exc, config.connection)) from exc
     offset_s = clock_offset_s()
     if abs(offset_s) > MAX_CLOCK_SKEW_S:
         raise MountError(_skewed(offset_s))
+    try:
+        _check_reading(client, page or client.list_objects(prefix, max_keys=1))
+    except CosException as exc:
+        log.warning("the bucket can be mounted, but: %s", explain(exc, config.connection))
+
+
+def _check_reading(client: ObjectClient, page: ListPage) -> None:
+    """Read one byte, which shows whether the keys may, and teaches the client how the server takes conditions."""
+    for row in page.objects:
+        if row.size_bytes and row.etag:
+            try:
+                client.get_object(row.key, memoryview(bytearray(1)), if_match=row.etag)
+            except (ObjectArchived, ObjectNotFound, PreconditionFailed) as exc:
+                log.debug("an object cannot be read now: %s", exc)
 
 
 def _skewed(offset_s: Optional[float] = None) -> str:
