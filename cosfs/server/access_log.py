@@ -40,7 +40,7 @@ class AccessLog:
         }
         for name, header in (("range", "range"), ("copy_source", "x-cos-copy-source"),
                              ("copy_source_range", "x-cos-copy-source-range"), ("if_match", "if-match"),
-                             ("content_md5", "content-md5")):
+                             ("content_md5", "content-md5"), ("user_agent", "user-agent")):
             if call.header(header):
                 line[name] = call.header(header)
         if call.faults:
