@@ -1,7 +1,8 @@
 """Where a mount keeps what must outlive it on this machine: one folder per bucket, shared by all mounts of it.
 
 Defined here and only here: the default place, how the folder of a bucket is named and made. In it lie the
-journals of directory renames (filesystem/rename_journal.py) and the headers of objects
+journals of directory renames (filesystem/rename_journal.py), those of writeback mode with the files that they promise
+(filesystem/writeback_journal.py), and the headers of objects
 (namespace/headers_db.py). Whatever prefix a mount has, and whoever makes
 it, the folder of a bucket at an endpoint is the same, so the next mount finds what the last one left.
 """
@@ -40,6 +41,14 @@ def bucket_folder(state_folder: str, endpoint_url: str, bucket: str) -> str:
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     name = f"{quote(bucket, safe='')}@{quote(f'{host}:{parts.port or _PORTS.get(parts.scheme, 0)}', safe=':[]')}"
     return os.path.join(state_folder, name)
+
+
+def cache_folder(folder: str, endpoint_url: str, bucket: str) -> str:
+    """Where the data cache of a bucket lies below the folder that the user names for all (``use_cache=``).
+
+    The number is that of the format: a mount of another version has its own. The C++ tool's names are others.
+    """
+    return os.path.join(bucket_folder(folder, endpoint_url, bucket), "blocks-1")
 
 
 def make_folder(folder: str) -> Optional[str]:

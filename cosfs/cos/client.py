@@ -51,27 +51,33 @@ log = logging.getLogger(__name__)
 class BucketClient(MultipartCalls):
     """One bucket of a service that speaks COS, or S3 with ``signature="v4"``."""
 
-    _conditional_gets = True
     _conditional_puts = True
 
     def get_object(self, key: str, buffer: memoryview, *, start: int = 0, if_match: Optional[str] = None,
                    on_progress: Optional[ProgressCallback] = None) -> ObjectInfo:
+        learned = self.learned
+        conditional = learned.conditional_gets is not False
         try:
-            return self._download(key, buffer, start, if_match, on_progress)
-        except PreconditionFailed:
+            info = self._download(key, buffer, start, if_match, on_progress, conditional=conditional)
+        except PreconditionFailed as refusal:
+            if if_match is None or learned.conditional_gets is not None:
+                raise
             # There are servers that refuse every If-Match (measured: nginx in front of files). What holds then is
             # the ETag of each answer, which is compared in any case.
-            if if_match is None or not self.learned.conditional_gets or self.head_object(key).etag != if_match:
-                raise
+            try:
+                info = self._download(key, buffer, start, if_match, on_progress, conditional=False)
+            except CosServiceError as exc:
+                raise refusal from exc
             log.info("the server refuses If-Match on a version that is there; comparing ETags instead")
-            self.learned.conditional_gets = False
-        return self._download(key, buffer, start, if_match, on_progress)
+            learned.conditional_gets = False
+        if if_match is not None and learned.conditional_gets is None:
+            learned.conditional_gets = True
+        return info
 
     def _download(self, key: str, buffer: memoryview, start: int, if_match: Optional[str],
-                  on_progress: Optional[ProgressCallback]) -> ObjectInfo:
+                  on_progress: Optional[ProgressCallback], *, conditional: bool) -> ObjectInfo:
         retrying = self._config.retry.start()
-        download = Download(check_key(key), buffer, start, if_match, on_progress, retrying,
-                            conditional=self.learned.conditional_gets)
+        download = Download(check_key(key), buffer, start, if_match, on_progress, retrying, conditional=conditional)
         return self._requester.call(download.request, download.receive, retrying)
 
     def put_object(self, key: str, body: UploadBody, *, headers: ObjectHeaders,

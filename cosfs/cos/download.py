@@ -45,6 +45,8 @@ class Download:
 
     def receive(self, answer: Answer) -> ObjectInfo:
         """Check an answer and take its body. Raises: IntegrityError, PreconditionFailed, NetworkError."""
+        if not self._conditional:
+            self._pin_version(answer.headers)  # another version may be shorter than the range
         size_bytes = self._checked_size(answer)
         self._pin_version(answer.headers)
         info = object_info(self._key, answer.headers, size_bytes=size_bytes, is_get=True)

@@ -81,12 +81,12 @@ class Learned:
     """What answers have shown of a service; its clients may share it.
 
     ``clock_offset_s``: by how much its clock is ahead. ``gives_ids``: its answers have a request id, as those of COS.
-    ``conditional_gets``: it answers If-Match by the ETag that it names itself.
+    ``conditional_gets``: it answers If-Match by the ETag that it names itself; None: not seen yet.
     """
 
     clock_offset_s: float = 0.0
     gives_ids: bool = True
-    conditional_gets: bool = True
+    conditional_gets: Optional[bool] = None
 
 
 class Requester:

@@ -1,24 +1,30 @@
 """The fetched ranges of all files of a mount, held within the byte budget.
 
-Defined here and only here: how long fetched bytes stay in memory. Used by ``stream`` alone, which decides what is
+Defined here and only here: how long fetched bytes stay in memory. Used by ``stream`` and ``fill``, which decide what is
 fetched; the mount makes one :class:`RangeStore`.
 
 Threading: ``RangeStore.lock`` guards everything in here, tables and ranges of all files included; methods that need
-it end in ``_locked``. Only the bytes of a pinned range below its ``filled`` mark may be read without it. The lock is
-held for bookkeeping only, never over a request or a wait. Lock order: store, then budget.
+it end in ``_locked``. Only the bytes of a range below its ``filled`` mark may be read without it, and only by who has
+it pinned or a view of it. The lock is held for bookkeeping only, never over a request or a wait. Lock order: store,
+then budget.
 """
 
 from __future__ import annotations
 
 import threading
-from bisect import bisect_right
-from typing import Dict, List, Optional
+from bisect import bisect_left, bisect_right
+from typing import Dict, Iterator, List, Optional
 
 from cosfs.executor import ByteBudget
+from cosfs.reading.buffers import NO_BUFFER, Buffer, is_lent
 from cosfs.units import KIB
 
-_SMALL_BYTES = 128 * KIB
+SMALL_BYTES = 128 * KIB
 """A range up to this size is one read of the kernel, so it counts as read when it is touched."""
+
+_SPENT_SHARE = 16
+"""One of so many parts of the budget is for ranges that were read. The kernel has their bytes too, most of the time;
+beyond that their memory serves the next ranges, which spares the system from clearing new pages."""
 
 
 class Range:
@@ -30,14 +36,15 @@ class Range:
                  --error-----> FAILED (in no table; readers that need more than ``filled`` bytes raise ``error``)
 
     ``filled``: so many bytes from ``start`` on are valid. ``pins``: readers that use it, it stays while there are any.
-    ``spent``: it was read to its end. ``held_bytes``: what it has of the budget.
+    ``spent``: it was read to its end. ``held_bytes``: what it has of the budget. ``background``: nobody waits for it.
     """
 
-    def __init__(self, table: RangeTable, start: int, stop: int) -> None:
+    def __init__(self, table: RangeTable, start: int, stop: int, *, background: bool = False) -> None:
         self.table = table
         self.start = start
         self.stop = stop
-        self.buffer = bytearray()
+        self.background = background
+        self.buffer: Buffer = NO_BUFFER
         self.filled = 0
         self.held_bytes = 0
         self.pins = 0
@@ -67,14 +74,18 @@ class RangeTable:
             return self._ranges[index]
         return None
 
-    def gap_locked(self, position: int, start: int, stop: int) -> Range:
+    def gap_locked(self, position: int, start: int, stop: int, *, background: bool = False) -> Range:
         """A new range, not yet in the table: the gap around ``position``, cut to ``[start, stop)``."""
         index = bisect_right(self._starts, position)
         if index:
             start = max(start, self._ranges[index - 1].stop)
         if index < len(self._starts):
             stop = min(stop, self._starts[index])
-        return Range(self, start, stop)
+        return Range(self, start, stop, background=background)
+
+    def within_locked(self, start: int, stop: int) -> List[Range]:
+        """The ranges that begin in ``[start, stop)``."""
+        return self._ranges[bisect_left(self._starts, start):bisect_left(self._starts, stop)]
 
     def add_locked(self, item: Range) -> None:
         index = bisect_right(self._starts, item.start)
@@ -90,51 +101,96 @@ class RangeTable:
         return list(self._ranges)
 
 
+class _Idle:
+    """Ranges that nobody uses, the longest unused first."""
+
+    def __init__(self) -> None:
+        self._items: Dict[Range, None] = {}
+        self.held_bytes = 0
+
+    def __iter__(self) -> Iterator[Range]:
+        return iter(list(self._items))
+
+    def add(self, item: Range) -> None:
+        self._items[item] = None
+        self.held_bytes += item.held_bytes
+
+    def discard(self, item: Range) -> None:
+        if item in self._items:
+            del self._items[item]
+            self.held_bytes -= item.held_bytes
+
+
 class RangeStore:
     """The memory of all readers of a mount.
 
     Memory: ranges hold what they took of ``budget``, no byte more. Ranges that nobody uses stay as a cache and are
     given up, the longest unused first, when anyone needs the memory: those that were read for everybody, those that
-    were fetched ahead and not read yet only for who would have to wait otherwise.
+    were fetched ahead and not read yet only for who would have to wait otherwise. Those of which a reader still has a
+    view are the last to go, and lend their memory on to nobody: it is gone when the view is, which FUSE's threads have
+    for as long as copying takes.
 
     ``max_ahead``: fetches under way above which none is started ahead; the workers of the pool, so that reads do not
-    queue behind guesses.
+    queue behind guesses. Fetches in the background have workers of their own, ``max_fillers``.
     """
 
-    def __init__(self, budget: ByteBudget, *, max_ahead: int = 16) -> None:
+    def __init__(self, budget: ByteBudget, *, max_ahead: int = 16, max_fillers: int = 8) -> None:
         self.lock = threading.Lock()
         self.budget = budget
         self.max_ahead = max_ahead
+        self.max_fillers = max_fillers
         self.fetching = 0
-        self._fresh: Dict[Range, None] = {}
-        self._spent: Dict[Range, None] = {}
+        self.fillers = 0
+        self._fresh = _Idle()
+        self._spent = _Idle()
         budget.add_reclaimer(self._reclaim)
 
     def take_locked(self, item: Range) -> bool:
         """Take the memory for a range if that needs no waiting."""
         count = item.size_bytes
-        if count > self.budget.limit_bytes:
+        limit = self.budget.limit_bytes
+        if count > limit:
             return False  # the budget would give it to whoever is alone
+        if self._spent.held_bytes + count > limit // _SPENT_SHARE and self._inherit_locked(item):
+            return True
         if not self.budget.try_acquire(count):
+            if self._inherit_locked(item):
+                return True
             self._evict_locked(self._spent, count)
             if not self.budget.try_acquire(count):
                 return False
         item.held_bytes = count
         return True
 
+    def _inherit_locked(self, item: Range) -> bool:
+        """Let a range take over buffer and memory of one of its size that was read."""
+        for old in self._spent:
+            if old.held_bytes == item.size_bytes and not is_lent(old.buffer):
+                item.buffer, old.buffer = old.buffer, NO_BUFFER
+                self._spent.discard(old)
+                item.held_bytes, old.held_bytes = old.held_bytes, 0
+                self._drop_locked(old)
+                return True
+        return False
+
     def pin_locked(self, item: Range) -> None:
         item.pins += 1
-        self._fresh.pop(item, None)
-        self._spent.pop(item, None)
+        self._fresh.discard(item)
+        self._spent.discard(item)
 
     def unpin_locked(self, item: Range, read_until: int) -> None:
         item.pins -= 1
-        item.spent = item.spent or read_until >= item.stop or item.size_bytes <= _SMALL_BYTES
+        item.spent = item.spent or read_until >= item.stop or item.size_bytes <= SMALL_BYTES
         self._settle_locked(item)
+
+    def begin_locked(self, item: Range) -> None:
+        """Put a range that is going to be fetched into its table."""
+        item.table.add_locked(item)
+        self.fetching += not item.background
 
     def end_locked(self, item: Range, error: Optional[BaseException]) -> None:
         """Note that the fetch of a range is over. A range that failed is forgotten: a later read fetches again."""
-        self.fetching -= 1
+        self.fetching -= not item.background
         item.ended = True
         item.error = error
         if error is None:
@@ -143,6 +199,12 @@ class RangeStore:
             item.table.remove_locked(item)
         self._settle_locked(item)
         item.arrived.notify_all()
+
+    def clear_small_locked(self, table: RangeTable, start: int, stop: int) -> None:
+        """Give up small idle ranges, so that large ones need not be fetched around them."""
+        for item in table.within_locked(start, stop):
+            if item.ended and not item.pins and item.size_bytes <= SMALL_BYTES and not is_lent(item.buffer):
+                self._drop_locked(item)
 
     def close_locked(self, table: RangeTable) -> None:
         """Give up the ranges of a table; those in use, or under way, as soon as they are not."""
@@ -157,22 +219,26 @@ class RangeStore:
         if item.error is not None or item.table.closed:
             self._drop_locked(item)
         else:
-            (self._spent if item.spent else self._fresh)[item] = None
+            (self._spent if item.spent else self._fresh).add(item)
 
     def _drop_locked(self, item: Range) -> None:
         item.table.remove_locked(item)
-        self._fresh.pop(item, None)
-        self._spent.pop(item, None)
-        item.buffer = bytearray()
-        self.budget.release(item.held_bytes)
-        item.held_bytes = 0
+        self._fresh.discard(item)
+        self._spent.discard(item)
+        item.buffer = NO_BUFFER
+        if item.held_bytes:
+            self.budget.release(item.held_bytes)
+            item.held_bytes = 0
 
-    def _evict_locked(self, idle: Dict[Range, None], count: int) -> int:
+    def _evict_locked(self, idle: _Idle, count: int) -> int:
         freed = 0
-        while idle and freed < count:
-            item = next(iter(idle))
-            freed += item.held_bytes
-            self._drop_locked(item)
+        for lent in (False, True):
+            for item in idle:
+                if freed >= count:
+                    return freed
+                if lent or not is_lent(item.buffer):
+                    freed += item.held_bytes
+                    self._drop_locked(item)
         return freed
 
     def _reclaim(self, count: int) -> int:

@@ -24,16 +24,16 @@ class Window(NamedTuple):
 @dataclass(frozen=True)
 class WindowLimits:
     """``initial_bytes``: the first window of a sequential reader: 1 MiB, and the 128 KiB that the kernel reads ahead
-    by default, so that its second request finds its bytes under way. ``max_bytes``: 64 MiB keep 16 connections busy
-    with ranges of 4 MiB; one connection gives some 100 MB/s. ``block_bytes``: random reads are rounded to it.
-    ``align_bytes``: windows of that size and more end at multiples of it, which makes ranges whole. ``streams``:
-    how many interleaved sequential readers of one handle are told apart.
+    by default, so that its second request finds its bytes under way. ``max_bytes``: ten ranges of 10 MiB, which ten
+    connections carry at once; one gives some 100 MB/s. ``block_bytes``: random reads are rounded to it.
+    ``align_bytes``: windows of a quarter of that and more end at multiples of it, which makes ranges whole.
+    ``streams``: how many interleaved sequential readers of one handle are told apart.
     """
 
     initial_bytes: int = MIB + 128 * KIB
-    max_bytes: int = 64 * MIB
+    max_bytes: int = 100 * MIB
     block_bytes: int = 32 * KIB
-    align_bytes: int = 4 * MIB
+    align_bytes: int = 10 * MIB
     streams: int = 4
 
 
@@ -102,13 +102,13 @@ class AccessWindow:
         return None
 
     def _advance(self, stream: _Stream, offset: int, stop: int) -> None:
-        """Move the front of a sequential stream, and ask for more once half of the window was used up."""
+        """Move the front of a sequential stream; ask for more once half of the window, or one range, was used up."""
         limits = self._limits
         stream.start = min(stream.start, offset)
         stream.stop = max(stream.stop, stop)
         stream.used_bytes += stop - offset
         half = stream.window_bytes // 2
-        if stream.ahead - stream.stop > half:
+        if stream.ahead - stream.stop > max(half, stream.window_bytes - limits.align_bytes):
             return
         # Neither reading the same bytes again nor skipping over them is a reason to ask for more.
         if min(stream.used_bytes, stream.stop - stream.grown_at) >= half:
@@ -116,6 +116,6 @@ class AccessWindow:
             stream.used_bytes = 0
             stream.grown_at = stream.stop
         ahead = stream.stop + stream.window_bytes
-        if stream.window_bytes >= limits.align_bytes:
+        if stream.window_bytes >= limits.align_bytes // 4:
             ahead = -(-ahead // limits.align_bytes) * limits.align_bytes
         stream.ahead = ahead

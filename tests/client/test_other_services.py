@@ -71,21 +71,31 @@ def test_head_404_of_a_service_that_gives_no_ids_is_absence():
 
 
 def test_server_that_refuses_every_if_match_is_held_to_its_etags():
-    with RawServer(Reply(gateway(412)), head_answer(etag="v1"), range_answer(0, 4, "v1"),
-                   range_answer(4, 8, "v2")) as server:
+    with RawServer(Reply(gateway(412)), range_answer(0, 4, "v1"), range_answer(4, 8, "v2")) as server:
         client = make_client(server.url)
         buffer = memoryview(bytearray(4))
         client.get_object("key", buffer, if_match="v1")
         assert bytes(buffer) == BODY[:4]
         with pytest.raises(PreconditionFailed):
             client.get_object("key", buffer, start=4, if_match="v1")
-        assert [("if-match" in request.headers) for request in server.requests] == [True, False, False, False]
+        assert [("if-match" in request.headers) for request in server.requests] == [True, False, False]
 
 
-def test_412_of_another_version_is_passed_on():
-    with RawServer(error(412, "PreconditionFailed"), head_answer(etag="v2")) as server:
+@pytest.mark.parametrize("second", [range_answer(4, 8, "v2"), range_answer(4, 6, "v2"), error(416, "InvalidRange"),
+                                    error(404, "NoSuchKey")], ids=["same size", "shorter", "short", "gone"])
+def test_412_of_another_version_is_passed_on(second):
+    with RawServer(error(412, "PreconditionFailed"), second) as server:
         with pytest.raises(PreconditionFailed):
-            make_client(server.url).get_object("key", memoryview(bytearray(4)), if_match="v1")
+            make_client(server.url).get_object("key", memoryview(bytearray(4)), start=4, if_match="v1")
+        assert len(server.requests) == 2
+
+
+def test_412_of_a_server_that_has_answered_if_match_is_believed():
+    with RawServer(range_answer(0, 4, "v1"), error(412, "PreconditionFailed")) as server:
+        client = make_client(server.url)
+        client.get_object("key", memoryview(bytearray(4)), if_match="v1")
+        with pytest.raises(PreconditionFailed):
+            client.get_object("key", memoryview(bytearray(4)), if_match="v1")
         assert len(server.requests) == 2
 
 

@@ -9,7 +9,7 @@ from typing import Callable
 
 import pytest
 
-from cosfs.state import SYSTEM_FOLDER, bucket_folder, default_state_folder, make_folder
+from cosfs.state import SYSTEM_FOLDER, bucket_folder, cache_folder, default_state_folder, make_folder
 
 
 def test_default_folder() -> None:
@@ -28,6 +28,10 @@ def test_default_folder() -> None:
 ])
 def test_each_bucket_of_each_endpoint_has_its_own_folder(url: str, bucket: str, name: str) -> None:
     assert bucket_folder("/s", url, bucket) == f"/s/{name}"
+
+
+def test_the_data_cache_has_a_folder_of_its_own_that_the_cpp_tool_does_not_use() -> None:
+    assert cache_folder("/c", "http://h", "b-125") == "/c/b-125@h:80/blocks-1"
 
 
 def test_a_folder_is_made_for_its_user_alone(tmp_path: Path) -> None:

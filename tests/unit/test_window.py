@@ -26,7 +26,7 @@ def test_sequential_reading_doubles_the_window_to_the_limit() -> None:
 def test_sequential_reading_asks_in_few_steps() -> None:
     window = AccessWindow()
     stops = {window.observe(offset, STEP).stop for offset in range(0, GIB, STEP)}
-    assert len(stops) <= 6 + GIB // (LIMITS.max_bytes // 2)
+    assert len(stops) <= 6 + GIB // LIMITS.align_bytes
 
 
 def test_random_small_reads_ask_for_little_more() -> None:
