@@ -28,6 +28,8 @@ class ByteBudget:
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
+        self.peak_bytes = 0
+        """The most that was ever held at once."""
         self._used = 0
         self._changed = threading.Condition()
         self._reclaimers: List[Reclaimer] = []
@@ -44,6 +46,12 @@ class ByteBudget:
         """Take ``count`` bytes if that needs no waiting and no reclaiming."""
         with self._changed:
             return self._take_locked(count)
+
+    def acquire_idle(self, count: int) -> bool:
+        """Take ``count`` bytes if that needs no waiting, at the most that caches give up what they hold."""
+        if self.try_acquire(count):
+            return True
+        return any([reclaim(count) for reclaim in self._reclaimers]) and self.try_acquire(count)
 
     def acquire(self, count: int) -> None:
         """Take ``count`` bytes; blocks until others have given enough back."""
@@ -75,6 +83,7 @@ class ByteBudget:
         if self._used and self._used + count > self.limit_bytes:
             return False
         self._used += count
+        self.peak_bytes = max(self.peak_bytes, self._used)
         return True
 
 

@@ -16,74 +16,30 @@ Threading: one lock, held for dictionary work only, never over I/O.
 
 from __future__ import annotations
 
-import enum
 import threading
-from typing import Callable, Dict, List, Mapping, MutableMapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, List, Mapping, MutableMapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from cachetools import LRUCache, TTLCache
 
-from cosfs.cos.interface import ListedObject, ObjectInfo
+from cosfs.cos.interface import ObjectInfo
+from cosfs.namespace.entries import ABSENT, Absence, Entry, Known, Listing
 from cosfs.namespace.paths import is_inside, join, split
 
 OVERLAY_S = 10.0
 """Longer than the seconds by which listings were seen to lag; short enough that a foreign change shows."""
 
 
-class Entry(NamedTuple):
-    """A file or directory of the bucket.
-
-    ``key``: of the object; for a directory, of its marker. ``marker``: whether a directory's marker is
-    stored, None while that is unknown. ``info``: what HEAD told, None while only a listing was seen.
-    ``etag``: empty where the version is not known.
-    """
-
-    key: str
-    is_directory: bool
-    size_bytes: int = 0
-    etag: str = ""
-    last_modified_s: float = 0.0
-    info: Optional[ObjectInfo] = None
-    marker: Optional[bool] = None
-    storage_class: str = "STANDARD"
-
-    @property
-    def headers_known(self) -> bool:
-        """Whether nothing is left to ask: the headers are here, or the directory has no object."""
-        return self.info is not None or self.marker is False
-
-    def is_version_of(self, info: ObjectInfo) -> bool:
-        """Whether the object is still the one that ``info`` describes, if that was settled.
-
-        A lifecycle rule moves an object to another class and leaves ETag and Last-Modified ("Lifecycle Overview").
-        """
-        return (self.etag == info.etag and int(self.last_modified_s) == int(info.last_modified_s)
-                and self.storage_class == info.storage_class)
-
-
-def entry_of_info(info: ObjectInfo, *, is_directory: bool) -> Entry:
-    return Entry(info.key, is_directory, 0 if is_directory else info.size_bytes, info.etag,
-                 info.last_modified_s, info, is_directory or None, info.storage_class)
-
-
-def entry_of_row(row: ListedObject, *, is_directory: bool = False) -> Entry:
-    return Entry(row.key, is_directory, 0 if is_directory else row.size_bytes, row.etag, row.last_modified_s,
-                 None, is_directory or None, row.storage_class)
-
-
-class Absence(enum.Enum):
-    ABSENT = "absent"
-
-
-ABSENT = Absence.ABSENT
-Known = Union[Entry, Absence]
-Listing = Mapping[str, Entry]
-
-
 class _Listed(NamedTuple):
-    """A complete listing, and until when it tells which names there are not."""
+    """A complete listing, those that are directories, and until when it tells which names there are not."""
 
     names: Dict[str, Entry]
+    folders: Set[str]
     complete_until_s: float
+
+
+JUST_TOLD_S = 0.1
+"""What the bucket told so long ago, at most, need not be asked again between the lookup and the open of one open(2)."""
+_MOST_JUST_TOLD = 1000
 
 
 class MetadataCache:
@@ -92,6 +48,7 @@ class MetadataCache:
     def __init__(self, *, stat_ttl_s: float, negative_ttl_s: float, listing_ttl_s: float, max_entries: int,
                  clock: Callable[[], float]) -> None:
         self._clock = clock
+        self.stat_ttl_s = stat_ttl_s
         self._listing_ttl_s = listing_ttl_s
         self._negative_ttl_s = negative_ttl_s
         self._lock = threading.Lock()
@@ -104,6 +61,7 @@ class MetadataCache:
             getsizeof=lambda listed: 1 + len(listed.names))
         self._own: MutableMapping[str, Dict[str, Tuple[float, Known]]] = TTLCache(
             max_entries, OVERLAY_S, timer=clock)
+        self._just_told: MutableMapping[str, str] = TTLCache(_MOST_JUST_TOLD, JUST_TOLD_S, timer=clock)
         self._misses: MutableMapping[str, int] = TTLCache(max_entries, listing_ttl_s, timer=clock)
         self._directory_times: MutableMapping[str, int] = LRUCache(max_entries)
         self._kernel_pages: MutableMapping[str, str] = LRUCache(max_entries)
@@ -145,11 +103,17 @@ class MetadataCache:
             listed = self._listings.get(path)
             return None if listed is None else list(listed.names)
 
+    def folder_count(self, path: str) -> Optional[int]:
+        """How many directories ``listing`` has."""
+        with self._lock:
+            listed = self._listings.get(path)
+            return None if listed is None or self._clock() >= listed.complete_until_s else len(listed.folders)
+
     def folders(self, path: str) -> Optional[List[str]]:
         """Those of ``names`` that are directories."""
         with self._lock:
             listed = self._listings.get(path)
-            return None if listed is None else [name for name, entry in listed.names.items() if entry.is_directory]
+            return None if listed is None else [name for name in listed.names if name in listed.folders]
 
     def insert(self, path: str, known: Known, *, asked_at: float) -> Known:
         """Store the answer to a lookup sent at ``asked_at``; returns what holds, own changes included."""
@@ -169,7 +133,14 @@ class MetadataCache:
                 del changes[name]
             self._store_locked(path, known)
             self._update_listing_locked(parent, name, known)
+            if isinstance(known, Entry) and known.info is not None:
+                self._just_told[path] = known.etag
             return known
+
+    def just_told(self, path: str, etag: str) -> bool:
+        """Whether the bucket has told a moment ago that this is the version of a file."""
+        with self._lock:
+            return self._just_told.get(path) == etag
 
     def insert_listing(self, path: str, names: Mapping[str, Entry], *, asked_at: Optional[float] = None) -> Listing:
         """Store a complete listing, begun at ``asked_at``; returns it with own recent changes laid over it.
@@ -187,7 +158,8 @@ class MetadataCache:
             for name, entry in merged.items():
                 self._keep_info_locked(path, name, merged, entry)
             if fresh and 1 + len(merged) <= self._listings.maxsize:
-                self._listings[path] = _Listed(merged, self._clock() + self._listing_ttl_s)
+                folders = {name for name, entry in merged.items() if entry.is_directory}
+                self._listings[path] = _Listed(merged, folders, self._clock() + self._listing_ttl_s)
             return dict(merged)
 
     def changed(self, path: str, known: Known) -> None:
@@ -267,16 +239,25 @@ class MetadataCache:
             self._kernel_pages[path] = etag
             return same
 
+    def kernel_has(self, path: str, etag: str) -> bool:
+        """Whether the kernel's pages of a file are from that version."""
+        with self._lock:
+            return self._kernel_pages.get(path) == etag
+
     def kernel_pages_unknown(self, path: str) -> None:
         """The kernel may hold pages that are of no version in the bucket."""
         with self._lock:
             self._kernel_pages.pop(path, None)
 
-    def kernel_pages_moved(self, path: str, old_etag: str, etag: str) -> None:
-        """The same bytes have become version ``etag``."""
+    def kernel_pages_moved(self, path: str, old_etag: str, etag: str, new_path: Optional[str] = None) -> None:
+        """The same bytes have become version ``etag``, and the file ``new_path``, if it was renamed."""
         with self._lock:
-            if self._kernel_pages.get(path) == old_etag:
-                self._kernel_pages[path] = etag
+            same = self._kernel_pages.get(path) == old_etag
+            if new_path is not None:
+                self._kernel_pages.pop(path, None)
+                self._kernel_pages.pop(new_path, None)
+            if same:
+                self._kernel_pages[new_path or path] = etag
 
     def forget(self, path: str) -> None:
         """Ask again next time, whatever this mount did. That it stored a file there, listings may not tell yet."""
@@ -345,8 +326,11 @@ class MetadataCache:
         listed = self._listings.get(parent)
         if listed is None or not name:
             return
+        listed.folders.discard(name)
         if isinstance(known, Entry):
             listed.names[name] = known
+            if known.is_directory:
+                listed.folders.add(name)
         else:
             listed.names.pop(name, None)
 
@@ -375,23 +359,3 @@ class MetadataCache:
         if row.info is not None and row.info.served_s is None and path not in self._entries:
             return row._replace(info=None)
         return row
-
-
-class SmallBodies:
-    """Contents of small objects that came with their headers, kept for the read that is likely to follow."""
-
-    def __init__(self, limit_bytes: int, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._bodies: LRUCache[Tuple[str, str], Tuple[float, bytes]] = LRUCache(
-            limit_bytes, getsizeof=lambda kept: len(kept[1]))
-
-    def put(self, key: str, etag: str, body: bytes) -> None:
-        with self._lock:
-            self._bodies[key, etag] = self._clock(), body
-
-    def get(self, key: str, etag: str, *, max_age_s: Optional[float] = None) -> Optional[bytes]:
-        """The whole content of that version; None if it is not here, or came more than ``max_age_s`` ago."""
-        with self._lock:
-            since, body = self._bodies.get((key, etag), (0.0, None))
-            return None if max_age_s is not None and self._clock() - since > max_age_s else body

@@ -12,7 +12,7 @@ from cosfs.cos.interface import ListedObject, ListPage, ObjectClient
 from cosfs.errors import CosServiceError
 from cosfs.executor import WorkerPool
 from cosfs.namespace.attributes import OLD_FOLDER_SUFFIX, is_old_directory
-from cosfs.namespace.caches import Entry, Known, entry_of_info, entry_of_row
+from cosfs.namespace.entries import Entry, Known, entry_of_info, entry_of_row
 from cosfs.namespace.paths import OWN_CONTENT, component_to_name, has_path, is_beside, name_beside
 
 

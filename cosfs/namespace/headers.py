@@ -1,4 +1,5 @@
 """The headers of objects whose names are known: from the database, else by HEAD or GET, ahead of who needs them.
+For programs that read one small file after the other (``cat *``, ``grep -r``, ``tar c``) the contents, too.
 
 A listing tells size, ETag and time of an object, but not its user metadata. What is missing is asked for once per
 object version, and for a program that looks at one name after the other (``ls -l``, ``du``, ``rsync``) many at a
@@ -12,39 +13,58 @@ from __future__ import annotations
 import logging
 import stat
 import threading
-from typing import Callable, Dict, Generator, Iterator, Mapping, Optional, Sequence, Tuple
+from functools import partial
+from typing import Callable, Dict, Generator, Iterator, Mapping, Optional, Sequence, Set, Tuple
 
 from cosfs.cos.interface import ListedObject, ObjectClient, ObjectInfo
 from cosfs.errors import CosfsError, NoEntry, ObjectArchived, ObjectNotFound, PreconditionFailed
-from cosfs.executor import WorkerPool
+from cosfs.executor import ByteBudget, WorkerPool
 from cosfs.namespace.attributes import is_old_directory, stored_type
-from cosfs.namespace.caches import ABSENT, Entry, MetadataCache, SmallBodies, entry_of_info, entry_of_row
+from cosfs.namespace.bodies import SMALL_BYTES, SmallBodies
+from cosfs.namespace.caches import JUST_TOLD_S, MetadataCache
+from cosfs.namespace.entries import ABSENT, Entry, entry_of_info, entry_of_row
 from cosfs.namespace.headers_db import HeadersDatabase
 from cosfs.namespace.lookahead import Flights, OrderDetector
 from cosfs.namespace.paths import join, split
-from cosfs.units import KIB, MIB
+from cosfs.units import KIB
 
 log = logging.getLogger(__name__)
 
-SMALL_BYTES = 32 * KIB
-"""Objects up to this size are fetched instead of asked for: at 90 MB/s the bytes take 0.4 ms, a request 20 and more."""
+_CONTENT_WINDOWS = (8, 32)
+"""Contents fetched ahead of one program, at first and at most: 32 of 20 ms each are more than it can open meanwhile."""
 
-_SMALL_BODIES_BYTES = 4 * MIB
-"""Contents kept for their reader: 128 of the largest, more than any look-ahead of one program."""
+_MOST_AHEAD_BYTES = 512 * KIB
+"""Contents up to this size are fetched ahead: at 90 MB/s the bytes take 6 ms. Of larger ones the reader's own
+look-ahead fills the line."""
+
+_AHEAD_S = 2.0
+"""How old what was fetched ahead may be when its file is opened. A program that takes 60 ms
+for each file goes through a window in that time; a slower one gains little, and gets a smaller window."""
+
+_FORGIVEN = 64
+"""Contents fetched in vain before no more are: threads that share a folder are so far apart."""
+
+_UNSUITABLE = 256
+"""Names in a row that are not worth fetching (large, or known) after which no others are looked for."""
 
 
 class HeaderSource:
-    """``workers``: requests made ahead at once. ``in_walk``: whether directories are being gone through in order."""
+    """``workers``: requests made ahead at once. ``budget``: for contents. ``in_walk``: whether directories are being
+    gone through in order."""
 
     def __init__(self, client: ObjectClient, cache: MetadataCache, pool: WorkerPool, workers: int, *,
-                 database: Optional[HeadersDatabase] = None, in_walk: Callable[[], bool] = lambda: False) -> None:
+                 budget: ByteBudget, database: Optional[HeadersDatabase] = None,
+                 in_walk: Callable[[], bool] = lambda: False) -> None:
         self._client = client
         self._cache = cache
         self._database = database
         self._in_walk = in_walk
-        self.bodies = SmallBodies(_SMALL_BODIES_BYTES, cache.now)
+        self.bodies = SmallBodies(budget, cache.now)
+        self._ahead_bytes = min(_MOST_AHEAD_BYTES, self.bodies.limit_bytes // (2 * _CONTENT_WINDOWS[1]))
         self._flights = Flights(pool, workers, self._fetch)
+        self._to_read: Set[str] = set()
         self._order = OrderDetector(self._following)
+        self._reads = OrderDetector(self._unread_following, _CONTENT_WINDOWS, _FORGIVEN)
         self._order_lock = threading.Lock()
 
     def looked_at(self, path: str, entry: Entry) -> bool:
@@ -66,6 +86,24 @@ class HeaderSource:
         with self._order_lock:
             self._order.interrupted(path)
 
+    def to_be_read(self, path: str, entry: Entry) -> None:
+        """Note that a program opens a file to read it; begins what it will read next.
+
+        Waits for the content if that is on its way.
+        """
+        if not self._fetchable(entry):
+            return
+        self._flights.wait_for(path)
+        self._to_read.discard(path)
+        in_time = self.bodies.came_in_time(entry.key, entry.etag)
+        with self._order_lock:
+            if in_time is False:
+                self._reads.too_early(path)
+            ahead = self._reads.asked(path, missed=not in_time and not self._cache.kernel_has(path, entry.etag))
+        if ahead:
+            self._to_read.update(ahead)
+            self._flights.begin(ahead)
+
     def get(self, path: str, entry: Entry, *, with_body: bool) -> Optional[ObjectInfo]:
         """The headers of an entry's object, None for an implicit directory; one request, shared by all who wait for it.
 
@@ -86,9 +124,13 @@ class HeaderSource:
 
     def ask(self, path: str, entry: Entry, *, with_body: bool) -> Optional[ObjectInfo]:
         """Like ``get``, by a request of its own, whatever is known."""
+        return self._ask(path, entry, self._get_small if with_body else _no_content)
+
+    def _ask(self, path: str, entry: Entry, get: Callable[[Entry], Optional[ObjectInfo]]) -> Optional[ObjectInfo]:
+        """``get``: the headers together with the content; None for headers alone."""
         asked_at = self._cache.now()
         try:
-            info = (self._get_small(entry) if with_body else None) or self._client.head_object(entry.key)
+            info = get(entry) or self._client.head_object(entry.key)
         except ObjectNotFound as exc:
             if entry.is_directory and not entry.marker:
                 self._cache.insert(path, entry._replace(marker=False), asked_at=asked_at)
@@ -129,13 +171,37 @@ class HeaderSource:
         """
         if entry.is_directory or not entry.etag or not 0 < entry.size_bytes <= SMALL_BYTES:
             return None
-        body = bytearray(entry.size_bytes)
+        return self._get_content(entry, ahead_s=0.0)
+
+    def _get_content(self, entry: Entry, *, ahead_s: float) -> Optional[ObjectInfo]:
+        receive = partial(self._client.get_object, entry.key, if_match=entry.etag)
         try:
-            info = self._client.get_object(entry.key, memoryview(body), if_match=entry.etag)
+            return self.bodies.fetch(entry.key, entry.etag, entry.size_bytes, receive, ahead_s=ahead_s)
         except (PreconditionFailed, ObjectArchived):
             return None
-        self.bodies.put(entry.key, entry.etag, bytes(body))
-        return info
+
+    def _fetchable(self, entry: Entry) -> bool:
+        """Whether the content is one to be fetched ahead."""
+        return not entry.is_directory and bool(entry.etag) and 0 < entry.size_bytes <= self._ahead_bytes \
+            and (entry.info is None or stored_type(entry.info) == stat.S_IFREG)
+
+    def _at_hand(self, path: str, entry: Entry) -> bool:
+        """Whether a reader needs no request."""
+        return self._cache.kernel_has(path, entry.etag) or \
+            self.bodies.get(entry.key, entry.etag, max_age_s=JUST_TOLD_S, ahead=True) is not None
+
+    def _unread_following(self, path: str) -> Iterator[str]:
+        """Those of the names that follow whose contents are worth fetching."""
+        unsuitable = 0
+        for following in self._following(path):
+            known = self._cache.lookup(following)
+            if isinstance(known, Entry) and self._fetchable(known) and not self._at_hand(following, known):
+                unsuitable = 0
+                yield following
+            else:
+                unsuitable += 1
+                if unsuitable > _UNSUITABLE:
+                    return
 
     def _begin(self, paths: Sequence[str]) -> None:
         """Get the headers of names that will be looked at: those of the database now, the others in the background."""
@@ -162,14 +228,22 @@ class HeaderSource:
         return recalled
 
     def _fetch(self, path: str) -> None:
-        """Ask ahead of a program. A failure is nobody's: whoever needs the headers asks again."""
+        """Ask ahead of a program. A failure is nobody's: whoever needs the answer asks again."""
+        to_read = path in self._to_read
+        self._to_read.discard(path)
         known = self._cache.lookup(path)
-        if not isinstance(known, Entry) or known.headers_known:
+        if not isinstance(known, Entry) or (known.headers_known and not to_read):
             return
         try:
-            self.ask(path, known, with_body=False)
+            if not known.headers_known:
+                self._ask(path, known, self._content_ahead if to_read else _no_content)
+            elif self._fetchable(known) and not self._at_hand(path, known):
+                self._content_ahead(known)
         except CosfsError as exc:
             log.debug("looking ahead at %s: %s", path, exc)
+
+    def _content_ahead(self, entry: Entry) -> Optional[ObjectInfo]:
+        return self._get_content(entry, ahead_s=min(_AHEAD_S, self._cache.stat_ttl_s))
 
     def _following(self, path: str) -> Iterator[str]:
         """The names that a depth-first program looks at after a name, as far as they are listed.
@@ -206,3 +280,7 @@ class HeaderSource:
 
 def _known_entry(listed: Entry, info: ObjectInfo) -> Entry:
     return entry_of_info(info, is_directory=listed.is_directory or is_old_directory(info))
+
+
+def _no_content(_: Entry) -> Optional[ObjectInfo]:
+    return None

@@ -19,7 +19,7 @@ import logging
 import os
 import sqlite3
 import threading
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from cosfs.cos.interface import TAGS_UNKNOWN, ObjectHeaders, ObjectInfo
 from cosfs.executor import WorkerPool
@@ -151,7 +151,8 @@ class HeadersDatabase:
             with connection:
                 connection.executemany(
                     f"INSERT OR REPLACE INTO headers ({_COLUMNS}, folder) VALUES (?, ?, ?, ?, ?, ?)",
-                    ((*_row(info), _folder_of(info.key) if special else None) for info, special in notes.values()))
+                    ((*row_of_info(info), _folder_of(info.key) if special else None)
+                     for info, special in notes.values()))
                 connection.execute("DELETE FROM headers WHERE age <= (SELECT MAX(age) FROM headers) - ?", (MAX_ROWS,))
         finally:
             connection.close()
@@ -209,22 +210,28 @@ def _folder_of(key: str) -> str:
     return key[:key.rfind("/") + 1]
 
 
-def _row(info: ObjectInfo) -> _Row:
+def row_of_info(info: ObjectInfo) -> _Row:
+    """What is kept of headers; all but the state of a restore and the tags."""
     rest = [info.size_bytes, dict(info.headers.metadata), dict(info.headers.standard), info.headers.storage_class,
             dict(info.headers.extra), info.crc64, info.version_id, info.complete, info.served_s]
     return (info.key, info.etag, info.last_modified_s, info.storage_class,
             json.dumps(rest, separators=(",", ":")))
 
 
+def info_of_row(row: Sequence[Any]) -> ObjectInfo:
+    """The headers of such a row. Raises: ValueError, TypeError, when it makes no sense."""
+    key, etag, modified_s, storage_class, rest = row
+    size, metadata, standard, header_class, extra, crc64, version_id, complete, served_s = json.loads(rest)
+    return ObjectInfo(key, size, etag, modified_s, ObjectHeaders(metadata, standard, header_class, extra),
+                      storage_class, crc64, version_id, None, complete, TAGS_UNKNOWN, served_s)
+
+
 def _infos(rows: Iterable[_Row]) -> Dict[str, ObjectInfo]:
     """Rows that make no sense are left out: what they were of is asked for again."""
     found = {}
-    for key, etag, modified_s, storage_class, rest in rows:
+    for row in rows:
         try:
-            size, metadata, standard, header_class, extra, crc64, version_id, complete, served_s = json.loads(rest)
+            found[row[0]] = info_of_row(row)
         except (ValueError, TypeError):
             continue
-        found[key] = ObjectInfo(
-            key, size, etag, modified_s, ObjectHeaders(metadata, standard, header_class, extra), storage_class,
-            crc64, version_id, None, complete, TAGS_UNKNOWN, served_s)
     return found

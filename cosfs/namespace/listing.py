@@ -20,11 +20,12 @@ from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from cosfs.cos.interface import ListedObject, ListPage, ObjectClient
 from cosfs.executor import WorkerPool
-from cosfs.namespace.caches import ABSENT, Entry, Listing, MetadataCache
+from cosfs.namespace.caches import MetadataCache
 from cosfs.namespace.children import add_page, directory_entry, possible_names, settle_twins
+from cosfs.namespace.entries import ABSENT, Entry, Listing
 from cosfs.namespace.headers import HeaderSource
 from cosfs.namespace.pages import read_ahead
-from cosfs.namespace.paths import KeySpace, is_inside, join, up_to
+from cosfs.namespace.paths import KeySpace, is_inside, join, split, up_to
 from cosfs.namespace.walk import WalkDetector, marker_before, read_flat_page
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class DirectoryLister:
         self._walk_top: Optional[str] = None
         self._walk_lock = threading.Lock()
         self._begun: Dict[str, Tuple[float, ListPage]] = {}
+        self._refreshed = ""
 
     @property
     def in_walk(self) -> bool:
@@ -83,6 +85,16 @@ class DirectoryLister:
         else:
             self._begun = {path: (asked_at, page)}
             self._learn_marker(path, prefix, page.objects, asked_at=asked_at)
+
+    def refresh(self, path: str) -> None:
+        """List a directory again whose listing is too old to tell what is absent, unless that takes many requests.
+
+        A program that goes from one to the next beside it (``tar x``) needs theirs, too: a flat listing tells them all.
+        """
+        parent, last, self._refreshed = split(path)[0], self._refreshed, path
+        siblings = last not in ("", path) and split(last)[0] == parent
+        if not siblings or self._list_flat(path, parent) is None:
+            self.if_small(path)
 
     def looked_at(self, path: str) -> None:
         """List a directory that a program looks at, and is likely to go on into; the others too in a walk."""
@@ -150,9 +162,11 @@ class DirectoryLister:
                 for inside in [inside for inside in flat.listings if (inside + "/").startswith(gone + "/")]:
                     del flat.listings[inside]
         if truncated and path not in flat.listings:
+            self._refreshed = ""
             with self._walk_lock:
-                self._walk.was_too_large()
-                self._walk_top = None
+                if top == self._walk_top:
+                    self._walk.was_too_large()
+                    self._walk_top = None
         found: Optional[Listing] = None
         markers = {row.key: (row,) for row in page.objects if row.key.endswith("/")}
         for directory, names in flat.listings.items():

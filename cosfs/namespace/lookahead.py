@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Callable, Deque, Dict, Generic, Hashable, Iterable, Iterator, List, Optional, TypeVar
+from typing import Callable, Deque, Dict, Generic, Hashable, Iterable, Iterator, List, Optional, Set, Tuple, TypeVar
 
 from cosfs.executor import WorkerPool
 
@@ -32,30 +32,45 @@ _FIRST_WINDOW = 16
 _LAST_WINDOW = 256
 """Items begun ahead: some four for each request that is in flight, so that none waits for the program's next step."""
 
+_FOR_EACH = 4
+"""Items asked for, for each one begun in vain that is forgiven."""
+
 _TRAILS = 8
 """Programs followed at once. Each holds its window, and the names of the listing that it is in."""
 
 
 @dataclass
 class _Trail(Generic[T]):
-    """One program's way through the order. The first ``begun`` items of ``upcoming`` were handed out."""
+    """One program's way through the order. The first ``begun`` items of ``upcoming`` were handed out.
+
+    ``passed``: items that it went past, though they were handed out or, if ``skipped``, will be: another thread of it
+    may come to them. The window grows to ``limit``.
+    """
 
     order: Iterator[T]
     last: T
+    limit: int
     run: int = 1
     window: int = 0
     begun: int = 0
     upcoming: Deque[T] = field(default_factory=deque)
+    passed: Set[T] = field(default_factory=set)
+    skipped: List[T] = field(default_factory=list)
 
 
 class OrderDetector(Generic[T]):
     """Finds items asked for in the order of ``follow``, which gives what comes after an item.
 
-    Memory: at most ``_TRAILS`` × (``_LAST_WINDOW`` + ``_REACH``) items, and what the iterators hold.
+    ``windows``: how many items are begun ahead, at first and at most. ``forgiven``: so many of them, for each
+    ``_FOR_EACH`` times as many that it asks for, a program may leave out for good; beyond that nothing is handed out.
+    Memory: at most ``_TRAILS`` × (the last window + ``_REACH`` + those forgiven) items, and what the iterators hold.
     """
 
-    def __init__(self, follow: Callable[[T], Iterator[T]]) -> None:
+    def __init__(self, follow: Callable[[T], Iterator[T]],
+                 windows: Tuple[int, int] = (_FIRST_WINDOW, _LAST_WINDOW), forgiven: int = _LAST_WINDOW) -> None:
         self._follow = follow
+        self._forgiven = forgiven
+        self._first_window, self._last_window = windows
         self._trails: List[_Trail[T]] = []
         self._expected: Dict[T, _Trail[T]] = {}
 
@@ -69,6 +84,8 @@ class OrderDetector(Generic[T]):
         """
         trail = self._expected.get(item)
         if trail is None:
+            for other in self._trails:
+                other.passed.discard(item)
             if missed:
                 self._start(item)
             return None
@@ -85,9 +102,17 @@ class OrderDetector(Generic[T]):
         for trail in self._trails:
             if trail.last == item:
                 trail.run = 0
+                trail.passed.clear()
+                trail.skipped.clear()
+
+    def too_early(self, item: T) -> None:
+        """What was begun ahead is too old when its program comes to it: stay closer to that program."""
+        trail = self._expected.get(item)
+        if trail is not None and trail.begun:
+            trail.limit = max(1, trail.window // 4)
 
     def _start(self, item: T) -> None:
-        trail = _Trail(self._follow(item), item)
+        trail = _Trail(self._follow(item), item, self._last_window)
         self._expect(trail, _REACH)
         if not trail.upcoming:
             return
@@ -100,26 +125,35 @@ class OrderDetector(Generic[T]):
         """The program is at ``item``; what came before it is behind."""
         while True:
             passed = trail.upcoming.popleft()
-            trail.begun = max(0, trail.begun - 1)
+            begun, trail.begun = trail.begun > 0, max(0, trail.begun - 1)
             if self._expected.get(passed) is trail:
                 del self._expected[passed]
             if passed == item:
                 break
+            trail.passed.add(passed)
+            if not begun:
+                trail.skipped.append(passed)
         trail.last = item
         trail.run += 1
+        if trail.run % (_FOR_EACH * self._forgiven) == 0:
+            trail.passed.clear()
         if self._trails[-1] is not trail:
             self._trails.remove(trail)
             self._trails.append(trail)
 
     def _hand_out(self, trail: _Trail[T]) -> List[T]:
-        """What lies in the window and was not begun yet; nothing while more than half of the window was."""
-        if trail.begun > trail.window // 2:
+        """What lies in the window and was not begun yet; nothing while more than half of the window was.
+
+        Nothing either to a program that leaves too much of it out.
+        """
+        if trail.begun > trail.window // 2 or len(trail.passed) > self._forgiven:
             return []
-        trail.window = min(max(_FIRST_WINDOW, 2 * trail.window), _LAST_WINDOW)
+        trail.window = min(max(self._first_window, 2 * trail.window), trail.limit)
         self._expect(trail, trail.window)
         ahead = list(islice(trail.upcoming, trail.begun, trail.window))
         trail.begun += len(ahead)
-        return ahead
+        skipped, trail.skipped = [item for item in trail.skipped if item in trail.passed], []
+        return skipped + ahead
 
     def _expect(self, trail: _Trail[T], count: int) -> None:
         for item in islice(trail.order, max(0, count - len(trail.upcoming))):
@@ -165,6 +199,14 @@ class Flights(Generic[T]):
             landed = self._flights[item] = self._flights[item] or threading.Event()
         landed.wait()
         return False
+
+    def wait_for(self, item: T) -> None:
+        """Return when no work on an item is under way."""
+        with self._lock:
+            if item not in self._flights:
+                return
+            landed = self._flights[item] = self._flights[item] or threading.Event()
+        landed.wait()
 
     def leave(self, item: T) -> None:
         with self._lock:

@@ -13,10 +13,11 @@ from typing import Dict, Mapping, Optional, Sequence, Set
 
 from cosfs.cos.interface import ListedObject, ObjectClient, ObjectInfo
 from cosfs.errors import InvalidArgument, NoEntry, NotADirectory, ObjectNotFound
-from cosfs.executor import WorkerPool
+from cosfs.executor import ByteBudget, WorkerPool
 from cosfs.namespace.attributes import OLD_FOLDER_SUFFIX, Attributes, is_directory_object, is_old_directory
-from cosfs.namespace.caches import ABSENT, Entry, Known, Listing, MetadataCache, entry_of_info, entry_of_row
+from cosfs.namespace.caches import MetadataCache
 from cosfs.namespace.children import directory_entry
+from cosfs.namespace.entries import ABSENT, Entry, Known, Listing, entry_of_info, entry_of_row
 from cosfs.namespace.headers import HeaderSource
 from cosfs.namespace.headers_db import HeadersDatabase
 from cosfs.namespace.listing import DirectoryLister
@@ -34,6 +35,7 @@ from cosfs.namespace.paths import (
     unknown_begin,
 )
 from cosfs.namespace.walk import marker_before, read_flat_page
+from cosfs.units import MAX_LIST_KEYS
 
 _LIST_AT_MISS = 2
 """One lookup in a directory says little; the second one is worth a listing, which answers all that follow."""
@@ -44,13 +46,13 @@ class Tree:
     what a listing tells of a name is all that is wanted."""
 
     def __init__(self, client: ObjectClient, keys: KeySpace, cache: MetadataCache, pool: WorkerPool,
-                 ahead_pool: WorkerPool, ahead: int, *, database: Optional[HeadersDatabase] = None,
+                 ahead_pool: WorkerPool, ahead: int, *, budget: ByteBudget, database: Optional[HeadersDatabase] = None,
                  list_first: bool = False) -> None:
         self.keys = keys
         self.cache = cache
         self._client = client
         self._pool = pool
-        self.headers = HeaderSource(client, cache, ahead_pool, ahead, database=database,
+        self.headers = HeaderSource(client, cache, ahead_pool, ahead, budget=budget, database=database,
                                     in_walk=lambda: self._lister.in_walk)
         self.bodies = self.headers.bodies
         self._lister = DirectoryLister(client, keys, cache, self.headers, pool, ahead_pool)
@@ -81,7 +83,11 @@ class Tree:
             return None  # a reserved name that stands for nothing
         parent = split(path)[0]
         misses = self.cache.count_miss(parent) if known is None else 0
-        if misses == self._list_at_miss:
+        names = self.cache.names(parent) if misses == 1 else None
+        if names is not None and len(names) <= MAX_LIST_KEYS:
+            self._lister.refresh(parent)
+            known = self.cache.lookup(path)
+        elif misses == self._list_at_miss:
             self._lister.if_small(parent)
             known = self.cache.lookup(path)
         if known is None:
@@ -131,9 +137,9 @@ class Tree:
         """Like ``info``, by one request whatever is cached."""
         return self.headers.ask(path, entry, with_body=True)
 
-    def info_to_show(self, path: str, entry: Entry) -> Optional[ObjectInfo]:
-        """Like ``info``, for a program that looks at a name, and perhaps at those that follow."""
-        in_order = self.headers.looked_at(path, entry)
+    def info_to_show(self, path: str, entry: Entry, *, to_open: bool = False) -> Optional[ObjectInfo]:
+        """Like ``info``, for a program that looks at a name, and perhaps at those that follow, or opens it at once."""
+        in_order = not to_open and self.headers.looked_at(path, entry)
         if entry.is_directory and entry.marker is None and not in_order and path != "/":
             self._lister.looked_at(path)  # which tells whether it has a marker
             known = self.cache.lookup(path)

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Dict, List, Mapping, Optional, Sequence
 
 from cosfs.cos.interface import ListedObject
-from cosfs.namespace.caches import Entry
 from cosfs.namespace.children import add_directory, add_object
+from cosfs.namespace.entries import Entry
 from cosfs.namespace.paths import is_inside, join, split
 
 _CHAIN = 3

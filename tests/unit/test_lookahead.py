@@ -89,6 +89,36 @@ def test_two_threads_through_one_directory_are_one_order():
     assert set(range(100, 2000)) <= set(ahead)
 
 
+def test_threads_that_share_a_directory_get_what_others_went_past():
+    detector = OrderDetector(following(10_000), (8, 64), 64)
+    fetched = {0}
+    missed = 0
+    for start in range(0, 8000, 8):
+        for item in (start + 7, start + 3, start, start + 1, start + 6, start + 2, start + 5, start + 4):
+            missed += item not in fetched
+            fetched |= {item, *(detector.asked(item, missed=item not in fetched) or [])}
+    assert missed < 30
+
+
+@pytest.mark.parametrize("step", [2, 3, 4])
+def test_a_program_that_picks_makes_little_in_vain(step):
+    detector = OrderDetector(following(100_000), (8, 64), 64)
+    asked = range(0, 40_000, step)
+    in_vain = set(ask(detector, asked)) - set(asked)
+    assert len(in_vain) <= 64 + 64 + len(asked) // 2
+
+
+def test_a_program_that_comes_too_late_is_followed_closely():
+    detector = OrderDetector(following(1000), (8, 64), 64)
+    ask(detector, range(200))
+    ahead = []
+    for item in range(200, 600):
+        detector.too_early(item)
+        ahead.append(len(detector.asked(item, missed=True) or []))
+    assert sum(ahead[:70]) <= 32
+    assert max(ahead[70:]) == 1
+
+
 def test_the_end_of_the_order_is_the_end_of_the_trail():
     detector = OrderDetector(following(10))
     ask(detector, range(10))

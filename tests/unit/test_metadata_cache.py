@@ -1,7 +1,8 @@
 """The metadata cache under a clock that the test turns."""
 
 from cosfs.cos.interface import ObjectHeaders, ObjectInfo
-from cosfs.namespace.caches import ABSENT, OVERLAY_S, Entry, MetadataCache
+from cosfs.namespace.caches import OVERLAY_S, MetadataCache
+from cosfs.namespace.entries import ABSENT, Entry
 
 
 class Clock:
