@@ -11,11 +11,16 @@ README = ROOT / "README.md"
 
 EXTRAS = {
     "server": ["aiohttp>=3.9"],
+    # mounts on libfuse 3, beside fusepy's on libfuse 2
+    "fuse3": ["mfusepy>=3.1,<4"],
+    # cosfs bench; matplotlib for its --picture
+    "bench": ["aiohttp>=3.9", "matplotlib>=3.6"],
     "test": [
         "aiohttp>=3.9",
         "boto3>=1.34",
         "cos-python-sdk-v5>=1.9.30",
         "hypothesis>=6.100",
+        "matplotlib>=3.6",
         "pytest>=8.0",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.5",

@@ -10,7 +10,8 @@ fail() { echo "${0##*/}: $*" >&2; exit 1; }
 
 have() { command -v "$1" >/dev/null 2>&1 || [ -x "/sbin/$1" ] || [ -x "/usr/sbin/$1" ]; }
 # no pipe: with pipefail, ldconfig would fail when grep has found the line and gone
-have_libfuse2() { [[ $(PATH=$PATH:/sbin:/usr/sbin ldconfig -p) == *'libfuse.so.2 '* ]]; }
+have_library() { [[ $(PATH=$PATH:/sbin:/usr/sbin ldconfig -p) == *"$1"* ]]; }
+have_libfuse2() { have_library 'libfuse.so.2 '; }
 
 # install_packages PACKAGE...: by apt-get, as root or with sudo.
 install_packages() {
@@ -49,6 +50,9 @@ need_fuse() {
     [ -e /dev/fuse ] || fail "there is no /dev/fuse: load the kernel module with 'modprobe fuse'; in a container," \
         "start it with --device /dev/fuse --cap-add SYS_ADMIN"
 }
+
+# libfuse 3, of which there are libfuse3.so.3 and, since 3.17, libfuse3.so.4.
+need_fuse3() { have_library libfuse3.so || install_packages fuse3; }
 
 # usable_python PYTHON [VERSION]: it runs, is at least 3.9 (or VERSION exactly) and can make virtual environments.
 usable_python() {

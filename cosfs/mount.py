@@ -11,8 +11,9 @@ import ctypes
 import logging
 import os
 import urllib.request
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Callable, Dict, List, Optional, Sequence
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
 from cosfs.config import ConnectionConfig, FuseOptions, MountConfig
@@ -23,9 +24,12 @@ from cosfs.cos.requester import Learned
 from cosfs.cos.retry import RetryPolicy
 from cosfs.daemon import CapturedStderr, StartFailed, configure_logging, run_in_background
 from cosfs.errors import CosException
-from cosfs.filesystem import CosFilesystem, Recovered
+from cosfs.filesystem import CosFilesystem, Listed, Recovered, waiting_files
+from cosfs.fuse_callbacks import THREADS
+from cosfs.fuse_library import find_binding
+from cosfs.operations import CosOperations
 from cosfs.preflight import MountError, check_bucket, check_local
-from cosfs.state import bucket_folder, make_folder
+from cosfs.state import bucket_folder, cache_folder, make_folder
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +39,7 @@ programs that stat the same file again and again, and adds no noticeable delay t
 
 PREFLIGHT_RETRY = RetryPolicy(attempts=3, deadline_s=10.0)
 """The first request fails fast: somebody is waiting for the answer."""
+PREFLIGHT_TIMEOUT_S = 5.0
 
 
 def mount(config: MountConfig, *, dropped_options: Sequence[str] = ()) -> int:
@@ -44,7 +49,7 @@ def mount(config: MountConfig, *, dropped_options: Sequence[str] = ()) -> int:
     Raises: MountError, with nothing mounted.
     """
     check_local(config)
-    _check_fuse_library()
+    find_binding(config.libfuse)
     credentials = _credentials(config.connection)
 
     def work(ready: Callable[[], None]) -> None:
@@ -68,19 +73,47 @@ def mount(config: MountConfig, *, dropped_options: Sequence[str] = ()) -> int:
 
 def recover(config: MountConfig) -> List[Recovered]:
     """Deal with what killed mounts have left, without mounting. Raises: MountError."""
+    with _unmounted(config) as filesystem:
+        return [] if filesystem is None else filesystem.recover()
+
+
+def list_waiting(config: MountConfig) -> List[Listed]:
+    """The files that mounts in writeback mode have not stored yet. Raises: CosfsError, when they cannot be read."""
+    prefix = "/" + config.filesystem.prefix
+    return [file for file in waiting_files(_kept_folder(config)) if file.path.startswith(prefix)]
+
+
+def export_waiting(config: MountConfig, target: str, *, discard: bool) -> List[Tuple[str, str]]:
+    """Write those of killed mounts to local files; see filesystem/writeback_recovery.py. Raises: MountError."""
+    with _unmounted(config) as filesystem:
+        return [] if filesystem is None else filesystem.export_waiting(target, discard=discard)
+
+
+@contextmanager
+def _unmounted(config: MountConfig) -> Iterator[Optional[CosFilesystem]]:
+    """A filesystem that serves nobody; None when no mount of the bucket has left anything."""
     settings = client_config(config.connection, _credentials(config.connection))
     _check_bucket(config, settings)
-    connection = config.connection
-    folder = bucket_folder(config.state_folder, connection.url, connection.bucket)
+    folder = _kept_folder(config)
     if not os.path.isdir(folder):
-        return []
+        yield None
+        return
     client = BucketClient(settings)
     filesystem = CosFilesystem(client, replace(config.filesystem, state_folder=folder))
     try:
-        return filesystem.recover()
+        yield filesystem
     finally:
         filesystem.stop()
         client.close()
+
+
+def _kept_folder(config: MountConfig) -> str:
+    return bucket_folder(config.state_folder, config.connection.url, config.connection.bucket)
+
+
+def open_client(connection: ConnectionConfig) -> BucketClient:
+    """A client such as a mount of that connection has. Raises: MountError."""
+    return BucketClient(client_config(connection, _credentials(connection)))
 
 
 def _credentials(connection: ConnectionConfig) -> Optional[CredentialsProvider]:
@@ -91,16 +124,6 @@ def _credentials(connection: ConnectionConfig) -> Optional[CredentialsProvider]:
         return find_credentials(ChainOptions(connection.bucket, connection.passwd_file, aws=connection.aws_v4))
     except CosException as exc:
         raise MountError(str(exc)) from exc
-
-
-def _check_fuse_library() -> None:
-    """Importing the binding loads libfuse. Raises: MountError."""
-    try:
-        from cosfs import fuse_binding  # noqa: F401, PLC0415
-    except ImportError as exc:
-        raise MountError(f"the Python package fusepy is missing ({exc}); install it with: pip install fusepy") from exc
-    except OSError as exc:
-        raise MountError("libfuse 2 is not installed; install it with: apt-get install libfuse2") from exc
 
 
 def client_config(connection: ConnectionConfig, credentials: Optional[CredentialsProvider]) -> ClientConfig:
@@ -144,7 +167,9 @@ def _serve(config: MountConfig, settings: ClientConfig, ready: Callable[[], None
     """Serve the mount until it is unmounted. Raises: MountError when it could not be made."""
     _allocate_from_one_heap()
     client = BucketClient(settings, learned=_check_bucket(config, settings))
-    filesystem = CosFilesystem(client, replace(config.filesystem, state_folder=_state_folder(config)))
+    filesystem = CosFilesystem(client, replace(config.filesystem, state_folder=_state_folder(config),
+                                               copies=find_binding(config.libfuse).COPIES,
+                                               cache_folder=_cache_folder(config)))
     try:
         _run_fuse(filesystem, config, ready)
     finally:
@@ -155,7 +180,8 @@ def _serve(config: MountConfig, settings: ClientConfig, ready: Callable[[], None
 
 def _check_bucket(config: MountConfig, settings: ClientConfig) -> Learned:
     """See that the bucket answers; returns what that has shown of the service. Raises: MountError."""
-    probe = BucketClient(replace(settings, retry=PREFLIGHT_RETRY))
+    probe = BucketClient(replace(settings, retry=PREFLIGHT_RETRY,
+                                 read_timeout_s=min(settings.read_timeout_s, PREFLIGHT_TIMEOUT_S)))
     try:
         check_bucket(probe, config, lambda: probe.learned.clock_offset_s)
     finally:
@@ -164,13 +190,22 @@ def _check_bucket(config: MountConfig, settings: ClientConfig) -> Learned:
 
 
 def _state_folder(config: MountConfig) -> Optional[str]:
+    """Raises: MountError, when it cannot be made and is needed."""
+    folder = make_folder(_kept_folder(config))
+    if folder is None and config.filesystem.writeback_delay_s is not None:
+        raise MountError(f"writeback needs a folder for data that must outlive the mount, and {config.state_folder} is "
+                         "none that can be written to; give another state_dir=, or leave writeback out")
+    return folder
+
+
+def _cache_folder(config: MountConfig) -> Optional[str]:
     connection = config.connection
-    return make_folder(bucket_folder(config.state_folder, connection.url, connection.bucket))
+    folder = config.cache_folder
+    return None if folder is None else cache_folder(folder, connection.url, connection.bucket)
 
 
 def _run_fuse(filesystem: CosFilesystem, config: MountConfig, ready: Callable[[], None]) -> None:
-    from cosfs import fuse_binding  # noqa: PLC0415  needs libfuse
-    from cosfs.operations import CosOperations  # noqa: PLC0415
+    binding = find_binding(config.libfuse)
     captured = CapturedStderr()
 
     def on_ready() -> None:
@@ -179,8 +214,8 @@ def _run_fuse(filesystem: CosFilesystem, config: MountConfig, ready: Callable[[]
         ready()
 
     try:
-        fuse_binding.run(CosOperations(filesystem, on_ready), config.mount_point, foreground=True,
-                         threads=config.threads, options=fuse_options(config))
+        binding.run(CosOperations(filesystem, binding.caller_ids, on_ready), config.mount_point, foreground=True,
+                    threads=config.threads, options=fuse_options(config), read_ahead_bytes=config.read_ahead_bytes)
     except RuntimeError as exc:
         reason = " ".join(captured.release().split()) or f"status {exc}"
         raise MountError(f"FUSE refused to mount on {config.mount_point} ({reason}); check the options and that you "
@@ -196,12 +231,14 @@ def fsname(config: MountConfig) -> str:
 
 
 def fuse_options(config: MountConfig) -> FuseOptions:
-    """Options for libfuse 2, which refuses to mount with one that it does not know."""
+    """Options for libfuse 2, which refuses to mount with one that it does not know; fuse3_binding.py adapts them."""
     return {
         "fsname": fsname(config).replace("\\", "\\\\").replace(",", "\\,"),
         "subtype": "cosfs",
         # 128 KiB a write instead of 4 KiB
         "big_writes": True,
+        # reads of the page cache, in flight at once over all files; the kernel's 12 would leave threads idle
+        "max_background": THREADS,
         # opening with O_TRUNC is one operation, and one upload, instead of a truncate and an open
         "atomic_o_trunc": True,
         # the kernel checks modes, sticky folders and ownership; ours would be a second, worse opinion

@@ -20,8 +20,8 @@ LEVELS: Tuple[Tuple[str, ...], ...] = (
     ("cos", "server"),
     ("namespace", "reading", "writing"),
     ("filesystem",),
-    ("operations", "fuse_binding", "caller"),
-    ("daemon", "preflight", "mount"),
+    ("operations", "fuse_callbacks", "fuse_binding", "fuse3_binding", "read_ahead", "caller"),
+    ("daemon", "preflight", "fuse_library", "mount"),
     ("cli", "__main__"),
 )
 """Lowest first; a name stands for the module and all below it, the longest match counts."""
@@ -34,7 +34,8 @@ CLIENT_SEEN_ABOVE = frozenset(f"{PACKAGE}.cos.{name}" for name in ("interface", 
 """All that levels 2 to 4 may know of the client."""
 
 CONFINED: Mapping[str, Tuple[str, ...]] = {
-    "fuse": ("operations", "fuse_binding", "mount"),
+    "fuse": ("fuse_binding",),
+    "mfusepy": ("fuse3_binding",),
     "requests": ("cos.transport",),
     "cachetools": ("namespace.caches", "reading.caches"),
     "aiohttp": ("server", "cli.serve"),

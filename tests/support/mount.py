@@ -23,6 +23,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 MOUNT_LIMIT_S = 30.0
 END_LIMIT_S = 30.0
 FUSE_DEVICE = Path("/dev/fuse")
+LIBFUSE = [f"libfuse={os.environ['COSFS_TEST_LIBFUSE']}"] if "COSFS_TEST_LIBFUSE" in os.environ else []
+"""``COSFS_TEST_LIBFUSE=3 bin/test tests/mount`` runs all mount tests with libfuse 3."""
 
 _ALARMING = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b|Traceback \(most recent call last\)|Exception ignored|\bwarning:")
 
@@ -66,7 +68,7 @@ class Mount:
         return OsWorld(self.root + below)
 
     def command(self) -> List[str]:
-        options = [f"url={self.url}", f"state_dir={self.folder / 'state'}", *self._options]
+        options = [f"url={self.url}", f"state_dir={self.folder / 'state'}", *LIBFUSE, *self._options]
         if self._key is not None:
             passwd = self.folder / "passwd"
             passwd.write_text(":".join(self._key) + "\n")

@@ -1,4 +1,4 @@
-"""``python -m tests.support.trap_mount MOUNTPOINT``: ``CosOperations`` over a filesystem that raises on demand.
+"""``CosOperations`` over a filesystem that raises on demand: ``python -m tests.support.trap_mount MOUNTPOINT LIBFUSE``.
 
 The name of a file says what happens to it: ``read-KIND`` raises in read, ``write-KIND`` in write, ``flush-KIND`` in
 flush, ``release-KIND`` in release, ``stat-KIND`` in getattr, with KIND a key of ``RAISED``. ``crowd`` is read only by
@@ -19,10 +19,12 @@ import requests
 
 from cosfs.errors import NetworkError, StaleHandle
 from cosfs.filesystem import Attr, OpenResult
-from cosfs.fuse_binding import FuseOSError, run
+from cosfs.fuse_callbacks import FuseOSError
+from cosfs.fuse_library import find_binding
 from cosfs.operations import CosOperations
 
-CROWD = 4
+CROWD = 24
+"""More than the threads that libfuse 3 has by default, and than the reads that the kernel sends at once."""
 CROWD_LIMIT_S = 20.0
 
 RAISED: Dict[str, Callable[[], BaseException]] = {
@@ -107,5 +109,7 @@ class TrapFilesystem:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
-    run(CosOperations(TrapFilesystem()), sys.argv[1], foreground=True, threads=True,  # type: ignore[arg-type]
-        options={"big_writes": True, "attr_timeout": 0})
+    binding = find_binding(int(sys.argv[2]))
+    binding.run(CosOperations(TrapFilesystem(), binding.caller_ids),  # type: ignore[arg-type]
+                sys.argv[1], foreground=True, threads=True, options={
+                    "big_writes": True, "attr_timeout": 0, "max_background": CROWD})
