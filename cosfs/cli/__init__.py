@@ -10,7 +10,7 @@ import importlib
 import sys
 from typing import Optional, Sequence
 
-COMMANDS = ("recover", "serve")
+COMMANDS = ("bench", "recover", "serve")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -216,7 +216,7 @@ def help_text() -> str:
             names = ", ".join(_form(option) for option in members)
             parts.append(textwrap.fill(names, WIDTH, initial_indent="  ", subsequent_indent="  ",
                                        break_on_hyphens=False))
-    parts.append("\nOther commands: cosfs recover BUCKET-APPID, cosfs serve DIR (each has --help)")
+    parts.append("\nOther commands: cosfs bench, cosfs recover BUCKET-APPID, cosfs serve DIR;\neach has --help")
     parts.append("Unmount: fusermount -u MOUNTPOINT (as root: umount MOUNTPOINT)")
     return "\n".join(parts)
 

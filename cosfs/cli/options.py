@@ -88,6 +88,9 @@ ATTRIBUTES = _section(
     _option("conflict", "when a file that was changed here has changed in the bucket as well: overwrite what is there, "
             "fail (close and fsync report it), or keep-both, the own version under a second name",
             "filesystem.conflict", values.choice({kind.value: kind for kind in Conflict}), default="overwrite"),
+    _option("create", "eager: a new file is in the bucket, empty, when open returns; lazy: when it is closed first, "
+            "which saves a request", "filesystem.eager_create", values.choice({"lazy": False, "eager": True}),
+            default="lazy"),
     _option("noxattr", "no extended attributes", "filesystem.xattr", constant=False),
     _option("bucket_size", "size that df shows", "filesystem.bucket_size_bytes", values.size(1 << 20, plain=""),
             default="8P"),
@@ -97,6 +100,11 @@ MOUNTING = _section(
     "Mounting",
     _option("ro", "read only", "filesystem.read_only fuse.ro"),
     _option("rw", "read and write; the default", "filesystem.read_only fuse.ro", constant=False),
+    _option("libfuse", "2 or 3: which version of the FUSE library to use; 3 needs cosfs-fuse[fuse3] and brings 1 MiB "
+            "writes and copies on the server by cp; default: 2 if it is installed, else 3", "mount.libfuse",
+            values.choice({"2": 2, "3": 3})),
+    _option("max_readahead", "bytes that the kernel reads ahead of a program in a file; over 131072 for root only",
+            "mount.read_ahead_bytes", values.whole(4096, 1 << 30), default="524288"),
     _option("nonempty", "mount over a folder that is not empty", "mount.nonempty fuse.nonempty"),
 )
 
@@ -139,12 +147,23 @@ CACHES = _section(
             "fuse.negative_timeout", values.seconds(0)),
     _option("max_stat_cache_size", "entries of the attribute cache", "filesystem.max_stat_entries",
             values.whole(1, 100_000_000), default="100000"),
+    _option("writeback", "close and fsync return when a file is safe on the disk of state_dir, and it is uploaded "
+            "SECONDS later (1); what a crash leaves the next mount uploads. By default they return when it is in the "
+            "bucket", "filesystem.writeback_delay_s", values.seconds(0), constant=1.0, bare=True),
+    _option("staging_limit", "most that data not yet uploaded takes on the local disk; then writers wait for uploads; "
+            "default: what the disk has, but for ensure_diskfree", "filesystem.staging_limit_bytes",
+            values.size(16 * MIB, plain="M")),
     _option("tmpdir", "folder for data not yet uploaded", "filesystem.staging_folder", values.PATH),
-    _option("ensure_diskfree", "MB that stay free on the disk of tmpdir", "filesystem.staging_reserve_bytes",
-            values.scaled(values.whole(0, 1 << 30, "MB"), MIB), default="512"),
+    _option("ensure_diskfree", "MB that stay free on the disks of tmpdir and use_cache",
+            "filesystem.staging_reserve_bytes", values.scaled(values.whole(0, 1 << 30, "MB"), MIB), default="512"),
     _option("state_dir", "folder for what outlives the mount: renames under way, headers of objects; default: "
             "/var/lib/cosfs, for users other than root ~/.local/state/cosfs", "mount.state_folder", values.PATH),
-    _option("use_cache", "folder of the data cache; accepted, has no effect yet", "", values.PATH, state=State.INERT),
+    _option("use_cache", "folder of the data cache: what was read is kept there, over mounts, in a subfolder for each "
+            "bucket; by default there is none", "mount.cache_folder", values.PATH),
+    _option("cache_size", "most that the data cache of the bucket takes, all mounts of this machine together; what was "
+            "not used for longest goes first; default: what the disk has, but for ensure_diskfree",
+            "filesystem.cache_limit_bytes", values.size(16 * MIB, plain="M")),
+    _option("del_cache", "empty the data cache at the start and at the end", "filesystem.wipe_cache"),
 )
 
 LOGGING = _section(
@@ -175,7 +194,7 @@ def _fuse_values(value: Value, names: str) -> List[Option]:
 FUSE_SECTION = "Passed to the kernel or the FUSE library"
 KERNEL = [
     *_fuse_values(values.seconds(0), "ac_attr_timeout"),
-    *_fuse_values(values.whole(4096, 1 << 30), "max_read max_readahead max_write"),
+    *_fuse_values(values.whole(4096, 1 << 30), "max_read max_write"),
     *_fuse_values(values.whole(1, 65535), "max_background congestion_threshold"),
     *_words(FUSE_SECTION, "default_permissions big_writes suid nosuid dev nodev exec noexec atime noatime sync async "
             "dirsync allow_root auto_unmount kernel_cache auto_cache noauto_cache direct_io async_read sync_read"),
@@ -197,7 +216,7 @@ DROPPED_PATTERNS = ("x-*", "X-*", "comment=*")
 INERT = _words(
     "Options of the C++ tool without effect yet",
     "servicepath= cam_role= cam_role_endpoint= default_acl= use_rrs[=] use_sse[=] load_sse_c= ahbe_conf= nomultipart "
-    "max_prefetch_bytes= nocopyapi norenameapi disable_content_md5 enable_clientinfo del_cache xmlns curldbg",
+    "max_prefetch_bytes= nocopyapi norenameapi disable_content_md5 enable_clientinfo xmlns curldbg",
     State.INERT)
 
 REFUSED = _words("Refused", "accessKeyId= secretAccessKey=", State.REFUSED,

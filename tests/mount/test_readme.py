@@ -114,6 +114,21 @@ def test_mount_with_keys_from_the_usual_file_and_unmount(shell: Shell, client: O
     shell.wait_for_end()
 
 
+@pytest.mark.mount
+def test_mount_with_libfuse_3(shell: Shell, client: ObjectClient) -> None:
+    require_fuse()
+    packages, install, mount = block("[fuse3]").splitlines()
+    assert (packages, install) == ("sudo apt-get install fuse3", "~/.local/cosfs/bin/pip install '.[fuse3]'")
+    shell.run(shell.local(block("~/.passwd-cosfs").partition("cosfs ")[0]))
+
+    assert shell.run(shell.local(mount)) == ""
+    (shell.home / "bucket" / "by-libfuse-3").write_text("first")
+
+    assert client.head_object("by-libfuse-3").size_bytes == 5
+    assert shell.run(block("fusermount -u")) == ""
+    shell.wait_for_end()
+
+
 FSTAB = """
 mount --bind "$HOME/bin" /usr/local/bin
 mkdir "$HOME/sbin" "$HOME/bucket"
@@ -163,6 +178,16 @@ def test_server(shell: Shell) -> None:
     assert (shell.home / "data" / "examplebucket-1250000000").is_dir()
 
 
+@pytest.mark.mount
+def test_bench(shell: Shell) -> None:
+    require_fuse()
+    install, first, second = block("cosfs bench").splitlines()
+    assert install == "~/.local/cosfs/bin/pip install '.[bench]'"
+    shell.run(f"{first} --workloads stat --size 1M --scale 0.01")
+    assert "ratio" in shell.run(f"{second} --workloads stat --size 1M --scale 0.01")
+    assert (shell.home / "change.svg").read_text().startswith("<?xml")
+
+
 def test_python_sample(shell: Shell) -> None:
     sample = shell.home / "sample.py"
     sample.write_text(shell.local(block("CosS3Client")))
@@ -201,5 +226,5 @@ def test_what_is_installed(tmp_path: Path) -> None:
 
 def test_every_block_is_covered() -> None:
     words = ("~/.passwd-cosfs", "fusermount -u", "sigv4", "_netdev", "mount.cosfs", "cosfs serve", "CosS3Client",
-             "python3 -m venv", "cosfs recover")
+             "python3 -m venv", "[fuse3]", "cosfs recover", "cosfs bench")
     assert {block(word) for word in words} | ELSEWHERE == set(BLOCKS)

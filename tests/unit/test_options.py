@@ -110,6 +110,10 @@ def test_an_option_of_the_cpp_tool_is_accepted(item: str) -> None:
     ("max_stat_cache_size=5000", "filesystem", "max_stat_entries", 5000),
     ("tmpdir=/var/tmp", "filesystem", "staging_folder", "/var/tmp"),
     ("ensure_diskfree=100", "filesystem", "staging_reserve_bytes", 100 * 1024**2),
+    ("use_cache=/var/cache/x", "mount", "cache_folder", "/var/cache/x"),
+    ("cache_size=10G", "filesystem", "cache_limit_bytes", 10 * 1024**3),
+    ("cache_size=500", "filesystem", "cache_limit_bytes", 500 * 1024**2),
+    ("del_cache", "filesystem", "wipe_cache", True),
     ("ro", "filesystem", "read_only", True),
     ("ro,rw", "filesystem", "read_only", False),
     ("nonempty", "mount", "nonempty", True),
@@ -134,8 +138,8 @@ def test_the_last_of_repeated_options_counts() -> None:
 
 
 def test_an_option_without_effect_warns_once_by_name() -> None:
-    line = scan([*WORDS, "-o", "use_sse=kmsid:abc,ro,del_cache"])
-    assert line.warnings == ["option use_sse has no effect yet", "option del_cache has no effect yet"]
+    line = scan([*WORDS, "-o", "use_sse=kmsid:abc,ro,nocopyapi"])
+    assert line.warnings == ["option use_sse has no effect yet", "option nocopyapi has no effect yet"]
 
 
 @pytest.mark.parametrize(("item", "message"), [
@@ -246,7 +250,7 @@ def test_help_names_every_option_with_its_default_in_80_columns() -> None:
     missing = [option.name for option in shown if not re.search(rf"(?m)(^|[ ,]){re.escape(option.name)}\b", text)]
     assert missing == []
     assert "(default: 10)" in text
-    assert "use_cache=PATH          folder of the data cache; accepted, has no effect yet" in text
+    assert "cache_size=SIZE         most that the data cache of the bucket takes" in text
 
 
 def test_a_new_option_shows_in_parser_and_help(monkeypatch: pytest.MonkeyPatch) -> None:
