@@ -71,9 +71,20 @@ class FilesystemConfig:
     """Show what a listing tells, and defaults for the rest, until a file's headers are known for another reason:
     no HEAD per file, and no modes, owners, exact times or symbolic links."""
 
+    copies: bool = False
+    """Whether files may be copied without being read (libfuse 3). Opening a large one then fetches nothing yet, at the
+    price of a request where its version was not asked for a moment ago."""
+
     conflict: Conflict = Conflict.OVERWRITE
     """What becomes of a changed file whose object another host has changed, too. The last writer wins, as the service
     has it and at no cost; the others ask for the object before each upload."""
+
+    eager_create: bool = False
+    """Store a new file, empty, when it is created, not only when it is closed: one request more."""
+
+    writeback_delay_s: Optional[float] = None
+    """Writeback mode: close and fsync return when the file is safe in the state folder, and it is stored so many
+    seconds later. None: they return when it is stored."""
 
     stat_ttl_s: float = 60.0
     """Seconds that attributes of an object are believed. Long enough for one walk of a large tree; a changed
@@ -115,7 +126,18 @@ class FilesystemConfig:
     above ``staging_reserve_bytes``."""
 
     staging_reserve_bytes: int = GIB // 2
-    """Free bytes that staging leaves on the disk, so that a large copy cannot stop the rest of the machine."""
+    """Free bytes that staging leaves on the disk, so that a large copy cannot stop the rest of the machine; the data
+    cache leaves as much on its."""
+
+    cache_folder: Optional[str] = None
+    """Folder for the blocks of objects that were read, of this bucket alone (cosfs/state.py); None: none are kept."""
+
+    cache_limit_bytes: Optional[int] = None
+    """Most bytes that the data cache takes, of all mounts together that share it; None: what the disk has free above
+    ``staging_reserve_bytes``."""
+
+    wipe_cache: bool = False
+    """Empty the data cache at the start and at the end, as the C++ tool's ``del_cache`` has it."""
 
     state_folder: Optional[str] = None
     """Folder for what outlives the mount on this machine, of this bucket alone (cosfs/state.py); must exist.
@@ -140,9 +162,13 @@ class FilesystemConfig:
                 raise ValueError(f"{name} {value:#o} is not between 0 and 0777")
         for name in ("stat_ttl_s", "listing_ttl_s", "negative_ttl_s"):
             _at_least(self, name, 0)
+        if self.writeback_delay_s is not None:
+            _at_least(self, "writeback_delay_s", 0)
         for name in ("max_stat_entries", "parallel_parts", "parallel_heads", "memory_limit_bytes",
                      "bucket_size_bytes"):
             _at_least(self, name, 1)
+        if self.cache_limit_bytes is not None:
+            _at_least(self, "cache_limit_bytes", MIB)
         if not MIN_PART_BYTES <= self.min_part_bytes <= self.part_size_bytes <= MAX_PUT_BYTES:
             raise ValueError(f"part_size_bytes {self.part_size_bytes} is not between {self.min_part_bytes} and 5 GiB")
 
@@ -214,11 +240,22 @@ class MountConfig:
     threads: bool = True
     """Serve several calls of the kernel at once; without, one slow request stops all others."""
 
+    libfuse: Optional[int] = None
+    """Major version of the FUSE library, 2 or 3; None: 2 if it is installed, else 3."""
+
+    read_ahead_bytes: int = MIB // 2
+    """How far the kernel reads ahead of a program in a file; more than 128 KiB is for root to give, else it stays at
+    that. Measured on an empty filesystem, in GB/s: 128 KiB 1.7 with libfuse 2 and 1.9 with 3; 512 KiB 2.2 and 3.0;
+    1 MiB 2.1 and 2.9; 4 MiB 1.3 and 2.6. And a page fault in a mapped file reads that much."""
+
     nonempty: bool = False
     """Mount over a folder that has entries, which then cannot be seen."""
 
     state_folder: str = field(default_factory=default_state_folder)
     """Folder in which each bucket has one of its own for what outlives the mount. The system's place for that."""
+
+    cache_folder: Optional[str] = None
+    """Folder in which each bucket has one of its own for the data cache; None: there is no data cache."""
 
     log_level: int = logging.WARNING
     """Least severe level logged."""

@@ -3,6 +3,7 @@
 from cosfs.filesystem.core import CosFilesystem
 from cosfs.filesystem.rename_recovery import Recovered
 from cosfs.filesystem.types import NOW, OMIT, Attr, Caller, Dirent, OpenResult, Purpose, Statfs, Time
+from cosfs.filesystem.writeback_recovery import Listed, waiting_files
 
-__all__ = ["NOW", "OMIT", "Attr", "Caller", "CosFilesystem", "Dirent", "OpenResult", "Purpose", "Recovered", "Statfs",
-           "Time"]
+__all__ = ["NOW", "OMIT", "Attr", "Caller", "CosFilesystem", "Dirent", "Listed", "OpenResult", "Purpose", "Recovered",
+           "Statfs", "Time", "waiting_files"]

@@ -81,6 +81,11 @@ class AttributeChanges:
             raise
         if not file.dirty or self._waits_for_data(file):
             self._files.release(handle.fh)  # removed or stored already, or stored when the writer closes
+        elif file.promised:  # and waits for its upload, which takes the change along
+            try:
+                self._files.store(file)
+            finally:
+                self._files.release(handle.fh)
         elif self._wait_for_next:
             self._store(_Waiting(handle, pages_are_known, 0.0, [change]), raises=True)
         else:
@@ -191,7 +196,7 @@ class AttributeChanges:
         file = waiting.file
         try:
             with file.settled():
-                if self._waits_for_data(file):
+                if self._waits_for_data(file) or file.promised:
                     return
                 file.commit()
         except StaleHandle:

@@ -9,25 +9,32 @@ changes the content, or uploads it, holds the mutation lock of its ``OpenFile``.
 
 from __future__ import annotations
 
-import threading
-from typing import Callable, Optional
+from contextlib import contextmanager
+from typing import Iterator, List, Optional, Union
 
 from cosfs.config import Conflict
 from cosfs.cos.crc64 import crc64
 from cosfs.cos.interface import ObjectHeaders, ObjectInfo
 from cosfs.errors import StagingFull
+from cosfs.filesystem import held
 from cosfs.filesystem.context import Context
+from cosfs.filesystem.held import HeldBytes, LocalBytes
 from cosfs.filesystem.locks import SharedLock
+from cosfs.filesystem.types import Data
+from cosfs.filesystem.versionreaders import VersionReaders
 from cosfs.namespace.bodies import SMALL_BYTES
-from cosfs.reading.stream import ObjectReader
 from cosfs.reading.window import Window
 from cosfs.units import MIB
-from cosfs.writing.extents import SENT, ExtentMap, Remote, Staged
+from cosfs.writing.extents import SENT, ExtentMap, Remote, Run, Staged, Zero
 from cosfs.writing.staging import StagingFile
 from cosfs.writing.streaming import StreamingUpload
 from cosfs.writing.uploader import Committed
 
 _FETCH_BYTES = 4 * MIB
+
+_MOVED_BYTES = 64 * MIB
+"""Staged bytes that are copied on the local disk, so that a file can be changed while the journal holds them; one with
+more is stored first."""
 
 _SAFE_IN_PARTS_S = 12 * 3600.0
 """The shortest time after which a lifecycle rule removes uploads that are not completed is a day ("PUT Bucket
@@ -50,18 +57,18 @@ class FileContent:
         self._base = base
         self._extents = ExtentMap() if base is None else ExtentMap.of_object(base.key, base.etag, base.size_bytes)
         self._staging: Optional[StagingFile] = None
-        self._reader: Optional[ObjectReader] = None
-        self._reader_lock = threading.Lock()
+        self.readers = VersionReaders(context)
         self._lock = SharedLock()
         self._stream: Optional[StreamingUpload] = None
         self._stream_began_s = 0.0
         self._uploading = False
         self._appended = 0
         """Bytes written at the end, one write after the other, since something else was done."""
+        self._held = HeldBytes()
+        self.starved = False
+        """Whether a writer waits for room."""
         self.delivered = False
         """Whether somebody has, or the kernel holds, bytes of the object version."""
-        self.on_corrupted: Callable[[], None] = lambda: None
-        """Called when bytes of the object version turn out to be wrong, from any thread."""
 
     @property
     def size_bytes(self) -> int:
@@ -78,7 +85,7 @@ class FileContent:
         return sum(run.stop - run.start for run in self._extents.runs() if isinstance(run.source, Remote))
 
     def read(self, offset: int, size: int, window: Optional[Window] = None, *,
-             max_age_s: Optional[float] = None) -> bytes:
+             max_age_s: Optional[float] = None) -> Data:
         """Up to ``size`` bytes; fewer only at the end. ``window``: what will be wanted soon.
 
         ``max_age_s``: content that came with the object's headers longer ago than this is not used, unless it was
@@ -91,7 +98,7 @@ class FileContent:
                 length = run.stop - run.start
                 if isinstance(run.source, Remote):
                     ahead = window if run.source.offset == run.start else None
-                    pieces.append(self._read_object(run.source, length, ahead, max_age_s))
+                    pieces.append(self.readers.read(run.source, length, ahead, max_age_s, self._base))
                     self.delivered = True
                 elif isinstance(run.source, Staged):
                     pieces.append(self._staging_file().read(run.start, length))
@@ -101,32 +108,7 @@ class FileContent:
                     pieces.append(bytes(length))
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _read_object(self, source: Remote, length: int, ahead: Optional[Window], max_age_s: Optional[float]) -> bytes:
-        body = self._context.tree.bodies.get(source.key, source.etag, max_age_s=max_age_s, ahead=True)
-        if body is not None:
-            return body[source.offset:source.offset + length]
-        return self._object_reader(source).read(source.offset, length, ahead)
-
-    def _object_reader(self, source: Remote) -> ObjectReader:
-        """The reader of the object version, to which all remote runs of the map refer."""
-        reader = self._reader
-        if reader is None or (reader.key, reader.etag) != (source.key, source.etag):
-            with self._reader_lock:
-                reader = self._reader
-                if reader is None or (reader.key, reader.etag) != (source.key, source.etag):
-                    self._close_reader()
-                    base = self._base
-                    checksum = base.crc64 if base is not None and base.etag == source.etag else None
-                    reader = self._reader = self._context.reader(
-                        source.key, source.etag, source.object_bytes, checksum, self.on_corrupted)
-        return reader
-
-    @property
-    def corrupted(self) -> bool:
-        """Whether wrong bytes of the object version may have been handed out; nothing more of it is."""
-        return self._reader is not None and self._reader.corrupted
-
-    def write(self, offset: int, data: bytes) -> None:
+    def write(self, offset: int, data: Data) -> None:
         """Stage bytes; waits for space that uploads will make. Raises: StagingFull, StagingFailed, NotReadable."""
         self._take_back(offset, offset + len(data))
         self._appended = self._appended + len(data) if offset == self.size_bytes else 0
@@ -137,13 +119,46 @@ class FileContent:
         if size_bytes and size_bytes < self.size_bytes:
             self._take_back(size_bytes, self.size_bytes)
         self._appended = 0
+        hindered = self._held.hinder(size_bytes)
+        if hindered and not size_bytes:
+            self.drop_stream()
         if self._stream is not None:
             self._stream.cut(size_bytes)
         with self._lock.exclusive():
             self._extents.truncate(size_bytes)
+            if hindered and not size_bytes and self._staging is not None:
+                self._held.set_aside(self._staging)
+                self._staging = None
             if self._staging is not None:
-                self._staging.truncate(size_bytes)
+                if not hindered:
+                    self._staging.truncate(size_bytes)
                 self._staging.settle(self._extents.staged_bytes)
+
+    def refer(self, start: int, stop: int, source: Union[Remote, Zero]) -> None:
+        """Have ``[start, stop)`` be bytes that lie in the bucket, or zeros. Raises: NotReadable."""
+        self._take_back(start, stop)
+        self._appended = 0
+        with self._lock.exclusive():
+            self._extents.refer(start, stop, source)
+            if self._staging is not None:
+                self._staging.settle(self._extents.staged_bytes)
+
+    def runs(self, start: int, stop: int) -> List[Run]:
+        """Where the bytes ``[start, stop)`` lie at this moment. Raises: NotReadable."""
+        with self._lock.shared():
+            if self._extents.has_sent(start, stop):
+                raise NotReadable
+            return list(self._extents.runs(start, stop))
+
+    def borrows(self, key: str) -> bool:
+        """Whether bytes of the object ``key``, which is not this file's, are used."""
+        with self._lock.shared():
+            return any([isinstance(run.source, Remote) and run.source.key == key and self._is_borrowed(run.source)
+                        for run in self._extents.runs()])
+
+    def _is_borrowed(self, source: Remote) -> bool:
+        base = self._base
+        return base is None or (source.key, source.etag) != (base.key, base.etag)
 
     def fetch(self) -> None:
         """Stage what is in the bucket only. Raises: as ``read`` and ``write``."""
@@ -154,17 +169,19 @@ class FileContent:
                     self._stage(start, data, changed=False)
 
     def take_over(self, body: bytes) -> None:
-        """Stage what is in the bucket only, out of the object version's whole ``body``."""
+        """Stage what is in the bucket only, out of the whole ``body`` of the object version that the file was."""
         for run in list(self._extents.runs()):
-            if isinstance(run.source, Remote):
+            if isinstance(run.source, Remote) and not self._is_borrowed(run.source):
                 start = run.source.offset
                 self._stage(run.start, body[start:start + run.stop - run.start], changed=False)
 
-    def _stage(self, offset: int, data: bytes, *, changed: bool) -> None:
+    def _stage(self, offset: int, data: Data, *, changed: bool) -> None:
         stop = offset + len(data)
+        if self._held.hinder(offset, stop):
+            self._move_staged()
         staging = self._staging_file()
         while True:
-            staging.reserve(self._extents.unstaged_bytes(offset, stop))
+            self._reserve(staging, self._extents.unstaged_bytes(offset, stop))
             try:
                 with self._lock.exclusive():
                     try:
@@ -176,6 +193,63 @@ class FileContent:
             except StagingFull:  # the disk says so, whatever was reserved
                 if not self._context.staging.make_room():
                     raise
+
+    def _reserve(self, staging: StagingFile, count: int) -> None:
+        self.starved = True
+        try:
+            staging.reserve(count)
+        finally:
+            self.starved = False
+
+    def _move_staged(self) -> None:
+        """Go on with a copy of the staged bytes. Raises: NotReadable, where there are too many."""
+        if self._extents.staged_bytes > _MOVED_BYTES or not self.drop_stream():
+            raise NotReadable
+        moved = self._context.staging.open()
+        try:
+            self._reserve(moved, self._extents.staged_bytes)
+            for run in self._extents.runs():
+                if isinstance(run.source, Staged):
+                    moved.copy_from(self._staging_file(), run.start, run.stop)
+        except BaseException:
+            moved.close()
+            raise
+        with self._lock.exclusive():
+            self._held.set_aside(self._staging_file())
+            self._staging = moved
+            moved.settle(self._extents.staged_bytes)
+
+    @contextmanager
+    def holding(self) -> Iterator[LocalBytes]:
+        """While inside, and when it is left without an exception from then on, the content as it is now stays on the
+        local disk, where it is synced; few bytes are for the body to keep.
+
+        Until it is held again, let go, or stored. Raises: NotReadable, StagingFull, StagingFailed.
+        """
+        with self._lock.exclusive():
+            if self._extents.has_sent():
+                raise NotReadable
+            few = self._extents.staged_bytes <= held.READ_BYTES
+            before, self._held = self._held, HeldBytes(None if few else self._extents.copy())
+        try:
+            yield LocalBytes.read(self._extents, self._staging) if few else \
+                LocalBytes.keep(self._extents, self._staging_file())
+        except BaseException:
+            self._held = before
+            raise
+        before.release()
+
+    def let_go(self) -> None:
+        """Hold nothing any more."""
+        with self._lock.exclusive():
+            self._held.release()
+
+    def restore(self, local: LocalBytes, staging: Optional[StagingFile]) -> None:
+        """Be what was held by another process. ``staging``: its file, when it has one. Raises: StagingFailed."""
+        self._extents, self._staging = ExtentMap.of_runs(local.runs), staging
+        if self._extents.staged_bytes:
+            local.write_to(self._staging_file())
+            self._staging_file().settle(self._extents.staged_bytes)
 
     def _take_back(self, start: int, stop: int) -> None:
         """Keep bytes that are going to change from being given up, or sent half changed. Raises: NotReadable."""
@@ -245,7 +319,7 @@ class FileContent:
         given = 0
         with self._lock.exclusive():
             stream, staging = self._stream, self._staging
-            if stream is None or staging is None:
+            if stream is None or staging is None or self._held.active:
                 return 0
             for start, stop in stream.arrived_ranges():
                 if self._extents.unstaged_bytes(start, stop) < stop - start and staging.punch(start, stop):
@@ -259,7 +333,7 @@ class FileContent:
         Raises: as ``Uploader.commit``. What was given up stays in the stream then.
         """
         uploader = self._context.uploader
-        if self._stream is not None and self._stream.key != key and not self.drop_stream():
+        if self._stream is not None and (self._stream.key != key or not self.size_bytes) and not self.drop_stream():
             raise NotReadable
         small = self._small()
         self._uploading = True
@@ -284,7 +358,7 @@ class FileContent:
         """All of a small content, for who reads it next: the kernel keeps whole pages of what was written, and asks for
         the last one again. Empty when it is large, or not all here."""
         here = self.size_bytes <= SMALL_BYTES and not self.remote_bytes and not self.has_sent
-        return self.read(0, self.size_bytes) if here else b""
+        return bytes(self.read(0, self.size_bytes)) if here else b""
 
     def checksum(self) -> Optional[int]:
         """CRC-64 of all of it; None while some is in the bucket only. Raises: StagingFailed."""
@@ -314,16 +388,11 @@ class FileContent:
             self._give_back()
 
     def _give_back(self) -> None:
-        with self._reader_lock:
-            self._close_reader()
+        self.readers.close()
         if self._staging is not None:
             self._staging.close()
             self._staging = None
-
-    def _close_reader(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+        self._held.release()
 
     def _staging_file(self) -> StagingFile:
         if self._staging is None:

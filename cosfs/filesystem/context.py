@@ -17,11 +17,14 @@ from cosfs.config import FilesystemConfig
 from cosfs.cos.interface import TAGS_UNKNOWN, ObjectClient, ObjectHeaders, ObjectInfo, StoredObject
 from cosfs.errors import CosException, ObjectNotFound, PreconditionFailed, ReadOnlyFilesystem, StaleHandle
 from cosfs.executor import WorkerPool
+from cosfs.filesystem.borrowed import Borrowed
 from cosfs.filesystem.deletes import DeleteQueue
 from cosfs.filesystem.types import Attr, Caller
+from cosfs.filesystem.writeback_journal import Journal
 from cosfs.namespace.attributes import Attributes, Defaults, decode, encode
-from cosfs.namespace.caches import Entry, MetadataCache
+from cosfs.namespace.caches import MetadataCache
 from cosfs.namespace.content_type import guess_content_type
+from cosfs.namespace.entries import Entry
 from cosfs.namespace.paths import split
 from cosfs.namespace.tree import Tree
 from cosfs.reading.disk_cache import DiskCache
@@ -56,10 +59,13 @@ class Context:
     staging: StagingArea
     uploader: Uploader
     deletes: DeleteQueue
+    borrowed: Borrowed
     names_pool: WorkerPool
     disk_cache: Optional[DiskCache]
     clock: Callable[[], float]
     started_ns: int
+    journal: Optional[Journal] = None
+    """Of writeback mode, from ``CosFilesystem.start`` on."""
     root_attributes: Optional[Attributes] = None
     """Attributes given to the root of a whole bucket, for which there is no key; lost with the mount."""
 
@@ -160,6 +166,7 @@ class Context:
                     if done is None:
                         raise StaleHandle(f"{info.key} has changed or is gone") from exc
                     return done
+        self.tree.bodies.copied((info.key, info.etag), (key, stored.etag))
         return self.stored_info(key, headers, stored, info.size_bytes, base=info)
 
     def _copied_before(self, info: ObjectInfo, headers: ObjectHeaders) -> Optional[ObjectInfo]:

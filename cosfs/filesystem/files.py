@@ -1,6 +1,7 @@
 """Operations on open files: open, create, read, write, truncate, flush, fsync, release.
 
-Data is durable when ``flush`` (close) or ``fsync`` returns: they commit, and raise what went wrong.
+Data is durable when ``flush`` (close) or ``fsync`` returns: they commit, and raise what went wrong. In writeback mode
+they have the file safe on the local disk instead (writeback.py).
 ``release`` can report nothing, so it commits only what no flush saw (pages of a shared mapping that the
 kernel wrote back after the last close).
 """
@@ -10,9 +11,9 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Callable, Optional, Tuple
+from typing import Callable, Iterator, Optional, Tuple
 
 from cosfs.config import Conflict
 from cosfs.cos.interface import ObjectInfo
@@ -20,17 +21,19 @@ from cosfs.errors import BadHandle, CosfsError, EntryExists, IsADirectory, NoEnt
 from cosfs.filesystem.context import Context
 from cosfs.filesystem.openfile import OpenFile
 from cosfs.filesystem.table import Handle, OpenFileTable
-from cosfs.filesystem.types import Caller, OpenResult
+from cosfs.filesystem.types import Caller, Data, OpenResult
+from cosfs.filesystem.writeback import Writeback
 from cosfs.namespace.attributes import decode_file, encode
-from cosfs.namespace.caches import Entry
+from cosfs.namespace.entries import Entry, entry_of_info
 
 log = logging.getLogger(__name__)
 
 
 class FileOperations:
-    def __init__(self, context: Context, table: OpenFileTable) -> None:
+    def __init__(self, context: Context, table: OpenFileTable, writeback: Optional[Writeback] = None) -> None:
         self._context = context
         self._table = table
+        self._writeback = writeback
         self.before_open: Callable[[str], object] = lambda _: None
         """Called before a path is opened: what waits to be stored of its file has to be by then."""
 
@@ -78,14 +81,19 @@ class FileOperations:
     def _check_current(self, path: str) -> None:
         """See that what is going to be changed is still what the kernel was told of: it appends at the size it knows.
 
-        One request, whatever is cached. Raises: StaleHandle, with which the kernel looks the name up again.
+        One request, whatever is cached; none for a large object that was looked up a moment ago. What is stored of
+        its changes is copied from the version that is open, and refused if that is gone.
+
+        Raises: StaleHandle, with which the kernel looks the name up again.
         """
         context = self._context
         known = context.cache.lookup(path)
         entry = context.tree.lookup(path)
         if entry.is_directory:
             raise IsADirectory(path)
-        info = (context.tree.info if known is None else context.tree.current_info)(path, entry)
+        told = known is None or (entry.size_bytes > context.uploader.limits.put_bytes
+                                 and context.cache.just_told(path, entry.etag))
+        info = (context.tree.info if told else context.tree.current_info)(path, entry)
         if info is None:
             raise NoEntry(path)
         if entry.etag not in ("", info.etag):
@@ -112,6 +120,8 @@ class FileOperations:
                     encode(decode_file(info, context.defaults), info.headers.metadata)
                 handle = self._table.open(path, flags, partial(_is_current, info, current),
                                           partial(self._stored_file, path, info))
+            if flags & (os.O_ACCMODE | os.O_TRUNC | os.O_PATH) == os.O_RDONLY:
+                context.tree.headers.to_be_read(path, entry_of_info(info, is_directory=False))
             base = handle.file.base or info
             known = context.cache.lookup(path)
             if handle.file.dirty or not isinstance(known, Entry) or known.etag in ("", base.etag):
@@ -136,7 +146,7 @@ class FileOperations:
         return info
 
     def create(self, path: str, mode: int, flags: int, caller: Caller) -> OpenResult:
-        """Make a new file. No request: the object is stored when the file is closed."""
+        """Make a new file. No request: the object is stored when the file is closed; or else (``create=eager``) one."""
         context = self._context
         context.check_writable()
         existing = self._table.get(path)
@@ -145,6 +155,8 @@ class FileOperations:
                 raise EntryExists(path)
             return self.open(path, flags)
         file = self.new_file(path, stat.S_IFREG | stat.S_IMODE(mode), caller, exclusive=bool(flags & os.O_EXCL))
+        if context.config.eager_create:
+            file.commit()
         handle = self._table.open(path, flags, lambda _: False, lambda: file)
         context.touch_parent(path)
         return OpenResult(handle.fh, keep_cache=True)
@@ -155,11 +167,11 @@ class FileOperations:
         attributes = context.new_attributes(path, mode, caller, rdev=rdev)
         return OpenFile(context, path, key, attributes, None, exclusive=exclusive)
 
-    def read(self, fh: int, offset: int, size: int) -> bytes:
+    def read(self, fh: int, offset: int, size: int) -> Data:
         handle = self._table.handle(fh)
         return handle.file.read(offset, size, handle.window.observe(offset, size))
 
-    def write(self, fh: int, offset: int, data: bytes, *, append: bool = False) -> int:
+    def write(self, fh: int, offset: int, data: Data, *, append: bool = False) -> int:
         handle = self._table.handle(fh)
         if not handle.writable:
             raise BadHandle(f"{handle.file.path} is open for reading only")
@@ -171,38 +183,65 @@ class FileOperations:
         if fh is not None:
             self._table.handle(fh).file.truncate(length)
             return
-        file = self._table.get(path)
-        if file is None:
-            handle, keep = self._open_stored(path, os.O_WRONLY)
-            try:
-                handle.file.truncate(length)
-                self.flush(handle.fh)
-            finally:
+        with self.pinned(path):
+            file = self._table.get(path)
+            if file is not None:
+                file.truncate(length)
+                if not self._table.has_writer(file):
+                    self._commit_told(file)
+                return
+        handle, keep = self._open_stored(path, os.O_WRONLY)
+        try:
+            handle.file.truncate(length)
+            self.flush(handle.fh)
+        finally:
+            self.release(handle.fh)
+            if not keep:  # the kernel was not told of this open
+                self._context.cache.kernel_pages_unknown(path)
+
+    @contextmanager
+    def pinned(self, path: str) -> Iterator[None]:
+        """While inside, a file that waits for its upload stays in the table, though it may be stored meanwhile."""
+        handle = None
+        if self._writeback is not None:
+            handle = self._table.join(path, os.O_PATH, lambda file: not file.detached)
+        try:
+            yield
+        finally:
+            if handle is not None:
                 self.release(handle.fh)
-                if not keep:  # the kernel was not told of this open
-                    self._context.cache.kernel_pages_unknown(path)
-            return
-        file.truncate(length)
-        if not self._table.has_writer(file):
-            file.commit()
 
     def flush(self, fh: int) -> None:
-        """Commit: close(2) waits for that and gets its error. A reader leaves it to the writers, if there are any."""
+        """Commit: close(2) waits for that and gets its error. A reader leaves it to the writers, if there are any.
+
+        What lacks the bytes of a failed write, after which nothing was changed, is not stored, as the error of that
+        write comes again. (``fsync`` stores it: it makes room.)
+        """
         handle = self._table.handle(fh)
         if handle.writable or not self._table.has_writer(handle.file):
+            if handle.file.dirty and handle.file.cut_short is not None:
+                handle.file.failure_told = True
+                raise handle.file.cut_short
             self._commit_told(handle.file)
 
     def fsync(self, fh: int) -> None:
         self._commit_told(self._table.handle(fh).file)
 
-    @staticmethod
-    def _commit_told(file: OpenFile) -> None:
+    def _commit_told(self, file: OpenFile) -> None:
         """Commit for a caller who gets the error."""
         try:
-            file.commit()
+            self.store(file)
         except CosfsError:
             file.failure_told = True
             raise
+
+    def store(self, file: OpenFile) -> None:
+        """Have what the bucket lacks in the bucket; in writeback mode, safe."""
+        self._settle_copies(file)
+        if self._writeback is None:
+            file.commit()
+        else:
+            self._writeback.accept(file)
 
     def release(self, fh: int) -> None:
         """Forget a handle; the last one stores what no flush has seen, and frees the file's resources."""
@@ -210,14 +249,20 @@ class FileOperations:
         if file is None:
             return
         self.commit_untold(file)
-        if self._table.drop(file):
+        if (self._writeback is None or not self._writeback.keeps(file)) and self._table.drop(file):
             file.close()
 
-    @staticmethod
-    def commit_untold(file: OpenFile) -> None:
+    def _settle_copies(self, file: OpenFile) -> None:
+        """Files that were copied from the stored version of one that is going to be stored again are stored first."""
+        if file.dirty:
+            self._context.borrowed.settle(file.key)
+
+    def commit_untold(self, file: OpenFile) -> None:
         """Commit where nobody can be told of an error but by the log."""
         try:
-            file.commit()
+            if file.cut_short is not None:
+                raise file.cut_short
+            self.store(file)
         except CosfsError as exc:
             if file.failure_told:
                 log.warning("%s is not stored, as its close or fsync was told: %s", file.path, exc)
@@ -228,4 +273,4 @@ class FileOperations:
 
 def _is_current(info: ObjectInfo, seen: Optional[OpenFile], file: OpenFile) -> bool:
     """Whether to join a file; one that was opened since ``info`` was asked for may be newer than that."""
-    return file.dirty or file is not seen or file.version() == (info.key, info.etag)
+    return file.dirty or file is not seen or (file.version() == (info.key, info.etag) and not file.corrupted)

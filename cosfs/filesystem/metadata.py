@@ -23,7 +23,7 @@ from cosfs.filesystem.names import NameOperations
 from cosfs.filesystem.openfile import OpenFile
 from cosfs.filesystem.types import NOW, Time
 from cosfs.namespace.attributes import Attributes
-from cosfs.namespace.caches import Entry
+from cosfs.namespace.entries import Entry
 from cosfs.units import MAX_METADATA_BYTES
 
 _UNSUPPORTED_XATTRS = ("system.", "security.selinux")

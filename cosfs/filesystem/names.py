@@ -22,8 +22,8 @@ from cosfs.filesystem.openfile import OpenFile
 from cosfs.filesystem.table import OpenFileTable
 from cosfs.filesystem.types import Attr, Caller, Dirent, Purpose
 from cosfs.namespace.attributes import NS, Attributes, decode, decode_file, encode, stored_type
-from cosfs.namespace.caches import Entry
 from cosfs.namespace.content_type import guess_content_type
+from cosfs.namespace.entries import Entry
 from cosfs.namespace.paths import split
 
 log = logging.getLogger(__name__)
@@ -56,17 +56,18 @@ class NameOperations:
         if entry.is_directory:
             return self._directory_attr(path, entry)
         asks = entry.info is None and not self._context.config.attributes_by_listing
-        if asks and purpose() is Purpose.REMOVE and not self._owners_matter(path):
+        wanted = purpose() if asks else Purpose.UNKNOWN
+        if wanted is Purpose.REMOVE and not self._owners_matter(path):
             return self._attr_to_remove(entry)
-        info = self._info_to_show(path, entry)
+        info = self._info_to_show(path, entry, to_open=wanted is Purpose.OPEN)
         if info is None:
             return self._context.show(self._default_attributes(path, entry), entry.size_bytes)
         # All of one version, which may be a newer one than the listing's.
         return self._context.show(decode_file(info, self._context.defaults), info.size_bytes)
 
-    def _info_to_show(self, path: str, entry: Entry) -> Optional[ObjectInfo]:
+    def _info_to_show(self, path: str, entry: Entry, *, to_open: bool = False) -> Optional[ObjectInfo]:
         by_listing = self._context.config.attributes_by_listing
-        return entry.info if by_listing else self._context.tree.info_to_show(path, entry)
+        return entry.info if by_listing else self._context.tree.info_to_show(path, entry, to_open=to_open)
 
     def _attr_to_remove(self, entry: Entry) -> Attr:
         """What unlink(2) needs to see of a listed file: that it is one. Should the removal fail, the kernel shows this
@@ -113,17 +114,17 @@ class NameOperations:
 
     def _directory_attr(self, path: str, entry: Entry) -> Attr:
         # A link count of 1 says "not counted"; find(1) then trusts it for nothing.
-        listing = self._context.cache.listing(path)
-        nlink = 1 if listing is None else 2 + sum(child.is_directory for child in listing.values())
+        folders = self._context.cache.folder_count(path)
+        nlink = 1 if folders is None else 2 + folders
         return self._context.show(self.attributes(path, entry), 0, nlink=nlink)
 
     def readdir(self, path: str) -> List[Dirent]:
+        # Looked for before the listing: what is stored meanwhile is in it. Clean ones are, or others have removed them.
+        unstored = [file for file in self._table.children(path) if file.dirty]
         names: Dict[str, Dirent] = {
             name: Dirent(name, self._type_bits(entry))
             for name, entry in self._context.tree.list(path).items()}
-        for file in self._table.children(path):
-            if not file.dirty:
-                continue  # in the listing, or removed by another host
+        for file in unstored:
             name = split(file.path)[1]
             names[name] = Dirent(name, stat.S_IFMT(file.attributes.mode))
         return list(names.values())
@@ -196,7 +197,7 @@ class NameOperations:
             attributes = self._table.handle(fh).file.attributes
             if not stat.S_ISLNK(attributes.mode):
                 raise InvalidArgument(f"{path} is no symbolic link")
-            return self._files.read(fh, 0, PATH_MAX).decode("utf-8", "surrogateescape")
+            return bytes(self._files.read(fh, 0, PATH_MAX)).decode("utf-8", "surrogateescape")
         finally:
             self._files.release(fh)
 

@@ -13,23 +13,38 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import Callable, Optional, Tuple
+from typing import Callable, List, Optional, Tuple, Union
 
 from cosfs.cos.interface import ObjectInfo
-from cosfs.errors import FileTooLarge, ObjectExists, ObjectNotFound, PreconditionFailed, StagingFull, StaleHandle
+from cosfs.errors import (
+    CosfsError,
+    FileTooLarge,
+    ObjectExists,
+    ObjectNotFound,
+    PreconditionFailed,
+    StagingFailed,
+    StagingFull,
+    StaleHandle,
+)
 from cosfs.filesystem.conflicts import ForeignVersion, must_be_new
 from cosfs.filesystem.content import NotReadable
 from cosfs.filesystem.context import Context
 from cosfs.filesystem.storedfile import AS_GOOD_AS_NEW_S, StoredFile
+from cosfs.filesystem.types import Data
 from cosfs.namespace.attributes import Attributes, decode_file, encode
 from cosfs.reading.window import AccessWindow, Window
-from cosfs.units import GIB, KIB, MAX_OBJECT_BYTES
+from cosfs.units import GIB, KIB, MAX_OBJECT_BYTES, MIB
+from cosfs.writing.extents import Remote, Run, Zero
 
 log = logging.getLogger(__name__)
 
 MATERIALIZE_LIMIT_BYTES = GIB
 """An open file that is removed or replaced keeps its content if at most this much has to be fetched; the
 handles of a larger one go stale, because removing it must not fill the local disk."""
+
+_MAY_BE_COPIED_BYTES = 4 * MIB
+"""From this size on a file that is opened may be wanted for a copy (see ``FilesystemConfig.copies``); the request that
+looks at its version costs little beside the transfer."""
 
 _FIRST_READ_BYTES = 128 * KIB
 """What the kernel asks for first of a file that is read from its beginning."""
@@ -40,11 +55,11 @@ class OpenFile(StoredFile):
                  base: Optional[ObjectInfo], *, exclusive: bool = False) -> None:
         """``exclusive``: a new file that must not replace one that another host made (O_EXCL)."""
         super().__init__(context, path, key, attributes, base, exclusive=exclusive)
-        self._content.on_corrupted = self._forget_pages
+        self._content.readers.on_corrupted = self._forget_pages
 
     # Content
 
-    def read(self, offset: int, size: int, window: Optional[Window] = None) -> bytes:
+    def read(self, offset: int, size: int, window: Optional[Window] = None) -> Data:
         """Up to ``size`` bytes; fewer only at the end of the file. ``window``: what will be wanted soon.
 
         Raises: StaleHandle when the object changed in the bucket after bytes of it were delivered.
@@ -67,18 +82,33 @@ class OpenFile(StoredFile):
         """
         first = min(_FIRST_READ_BYTES, self.size_bytes)
         try:
-            if first:
+            if self._context.config.copies and self.size_bytes >= _MAY_BE_COPIED_BYTES:
+                self._check_version()
+            elif first:
+                if self._is_on_disk():
+                    self._check_version()
                 self._content.read(0, first, pattern.observe(0, first), max_age_s=AS_GOOD_AS_NEW_S)
-            elif self.base is not None and self._context.client.head_object(self.key).etag != self.base.etag:
-                raise StaleHandle(f"{self.path} is no longer empty in the bucket")
+            else:
+                self._check_version()
         except (PreconditionFailed, ObjectNotFound, StaleHandle) as exc:
             self._context.cache.forget(self.path)
             raise StaleHandle(f"{self.path} has changed in the bucket") from exc
 
+    def _is_on_disk(self) -> bool:
+        """Whether the data cache has the first bytes, so that reading them makes no request."""
+        cache, base = self._context.disk_cache, self.base
+        return cache is not None and base is not None and cache.contains(base.key, base.etag, 0)
+
+    def _check_version(self) -> None:
+        base = self.base
+        if base is not None and not (base.size_bytes and self._context.cache.just_told(self.path, base.etag)) \
+                and self._context.client.head_object(self.key).etag != base.etag:
+            raise StaleHandle(f"{self.path} is another one in the bucket")
+
     @property
     def corrupted(self) -> bool:
         """Whether wrong bytes may have been handed out. Who opens the file now is to get another ``OpenFile``."""
-        return self._content.corrupted
+        return self._content.readers.corrupted
 
     def _forget_pages(self) -> None:
         """Let the kernel drop, with the next open, what it has of bytes that turned out to be wrong."""
@@ -106,7 +136,7 @@ class OpenFile(StoredFile):
             self._rebase(info)
             return True
 
-    def write(self, offset: int, data: bytes, *, append: bool = False) -> None:
+    def write(self, offset: int, data: Data, *, append: bool = False) -> None:
         """Stage bytes. ``append``: at the end, wherever the kernel takes that to be.
 
         Raises: StagingFull, StagingFailed, FileTooLarge.
@@ -115,17 +145,23 @@ class OpenFile(StoredFile):
             if append and offset != self.size_bytes:
                 offset = self.size_bytes
                 self._context.cache.kernel_pages_unknown(self.path)
-            if offset + len(data) > MAX_OBJECT_BYTES:
-                raise FileTooLarge(f"{self.path}: an object holds at most {MAX_OBJECT_BYTES} bytes")
-            self._change(lambda: self._content.write(offset, data))
+            self._check_size(offset + len(data))
+            try:
+                self._change(lambda: self._content.write(offset, data))
+            except (StagingFull, StagingFailed) as exc:
+                self.cut_short = exc
+                raise
             self._send_ahead()
 
     def truncate(self, size_bytes: int) -> None:
         """Cut or lengthen (with a hole). Raises: FileTooLarge."""
-        if size_bytes > MAX_OBJECT_BYTES:
-            raise FileTooLarge(f"{self.path}: an object holds at most {MAX_OBJECT_BYTES} bytes")
+        self._check_size(size_bytes)
         with self._mutation:
             self._change(lambda: self._content.truncate(size_bytes))
+
+    def _check_size(self, size_bytes: int) -> None:
+        if size_bytes > MAX_OBJECT_BYTES:
+            raise FileTooLarge(f"{self.path}: an object holds at most {MAX_OBJECT_BYTES} bytes")
 
     def _change(self, change: Callable[[], None]) -> None:
         """Change the content."""
@@ -133,11 +169,16 @@ class OpenFile(StoredFile):
             change()
         except NotReadable:
             self._commit_sent()
+            if self.promised:  # and too large to be held beside the change
+                self.commit()
             change()
-        except StagingFull:
-            if not self._content.grows(1):
+        except StagingFull as exc:
+            if self.promised:
+                self._commit_for_room(exc)
+            elif self._content.grows(1):
+                self._send_ahead(1)
+            else:
                 raise
-            self._send_ahead(1)
             change()
         now = self._context.now_ns()
         with self._attributes_lock:
@@ -145,7 +186,44 @@ class OpenFile(StoredFile):
             self._attributes_dirty = True
             self._times_set = False
         self._modifications += 1
-        self.failure_told = False
+        self.failure_told, self.cut_short = False, None
+
+    def _commit_for_room(self, reason: StagingFull) -> None:
+        """What waits for its upload has to be stored now. Raises: ``reason``, when it cannot be."""
+        try:
+            self.commit()
+        except CosfsError as exc:
+            raise reason from exc
+
+    # Copies
+
+    def runs(self, start: int, stop: int) -> List[Run]:
+        """Where the bytes ``[start, stop)`` lie, to be copied from there; none of them only in sent parts."""
+        while True:
+            try:
+                return self._content.runs(start, stop)
+            except NotReadable:
+                self._commit_sent()
+
+    def refer(self, start: int, stop: int, source: Union[Remote, Zero]) -> None:
+        """Have ``[start, stop)`` be bytes that lie in the bucket, or zeros. Raises: FileTooLarge."""
+        self._check_size(stop)
+        with self._mutation:
+            self._change(lambda: self._content.refer(start, stop, source))
+
+    def stand_alone(self, key: str) -> None:
+        """The object ``key``, of which this may be a copy, is about to change or to go: need it no longer."""
+        with self._mutation:
+            if not self._content.borrows(key):
+                return
+            try:
+                if self.detached:
+                    self._content.fetch()
+                else:
+                    log.info("%s is stored before it is closed, because what it was copied from changes", self.path)
+                    self.commit()
+            except CosfsError as exc:
+                log.warning("%s cannot be stored before what it was copied from changes: %s", self.path, exc)
 
     def _commit_sent(self) -> None:
         """Bytes that are needed are only in parts of an upload: make an object of them."""
@@ -195,12 +273,13 @@ class OpenFile(StoredFile):
 
     # The name
 
-    def move(self, path: str, key: str, *, replaces: bool) -> None:
+    def move(self, path: str, key: str, *, replaces: bool, on_stored: Callable[[], None] = lambda: None) -> None:
         """Give the file a new name: store it there if there is, or it replaces, an object, and delete the old one.
 
         A file that was never stored and replaces nothing stays unstored: the bucket sees it under its new name
         only. One whose old object cannot be deleted keeps its old name, and its next commit stores it there.
 
+        ``on_stored`` is called when it is stored there, if it is, before the old object goes.
         Raises: ForeignVersion, because the delete would take another host's version.
         """
         with self._mutation:
@@ -212,18 +291,26 @@ class OpenFile(StoredFile):
                 if self._content.dirty:
                     must_be_new(self._context.client, self._context.config.conflict, self.base, self._is_own_attempt)
             if self.stored or replaces:
-                self._commit_to(path, key, replaces=True)
+                self._commit_to(path, key, replaces=True, on_stored=on_stored)
             if old_key is not None:
                 try:
                     self._context.client.delete_object(old_key)
                 except BaseException:
                     self._attributes_dirty = True
                     raise
+            before = self.path, self.key, self._exclusive
             self.path, self.key, self._exclusive = path, key, False
+            try:
+                if self.promised:
+                    self.promise()
+            except BaseException:
+                self.path, self.key, self._exclusive = before
+                raise
 
     def detach(self, path: str) -> None:
         """The name is gone or belongs to another file; the content lives on until the last handle closes."""
         with self._mutation:
+            self.withdraw()
             self.detached = True
             self.path = path
 

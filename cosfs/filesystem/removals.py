@@ -21,7 +21,7 @@ from cosfs.filesystem.context import Context
 from cosfs.filesystem.names import NameOperations
 from cosfs.filesystem.openfile import OpenFile
 from cosfs.filesystem.table import OpenFileTable
-from cosfs.namespace.caches import ABSENT
+from cosfs.namespace.entries import ABSENT
 from cosfs.namespace.paths import split
 
 log = logging.getLogger(__name__)
@@ -44,10 +44,12 @@ class RemovalOperations:
             entry = self._context.tree.lookup(path)
             if entry.is_directory:
                 raise IsADirectory(path)
+            self._context.borrowed.settle(entry.key)
             self._delete(path, [entry.key])
         elif file.detached:
             self._table.forget(path)
         else:
+            self._context.borrowed.settle(file.key)
             with file.settled():
                 if self._table.in_use(file):
                     file.materialize()
@@ -138,6 +140,7 @@ class RemovalOperations:
         file = self._table.get(path)
         if file is None:
             raise NoEntry(path)
+        context.borrowed.settle(file.key)
         with file.settled():
             file.materialize()
             self._gone(path)

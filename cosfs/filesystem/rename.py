@@ -22,10 +22,11 @@ from cosfs.errors import (
 )
 from cosfs.filesystem.attribute_changes import AttributeChanges
 from cosfs.filesystem.context import Context
+from cosfs.filesystem.files import FileOperations
 from cosfs.filesystem.removals import RemovalOperations
 from cosfs.filesystem.rename_directory import DirectoryRename
 from cosfs.filesystem.table import OpenFileTable
-from cosfs.namespace.caches import Entry
+from cosfs.namespace.entries import Entry
 from cosfs.namespace.paths import is_inside
 
 _HIDDEN_NAME = re.compile(r"/\.fuse_hidden[0-9a-f]{16}$")
@@ -34,8 +35,9 @@ _HIDDEN_NAME = re.compile(r"/\.fuse_hidden[0-9a-f]{16}$")
 
 class RenameOperations:
     def __init__(self, context: Context, table: OpenFileTable, removals: RemovalOperations,
-                 changes: AttributeChanges) -> None:
+                 changes: AttributeChanges, files: FileOperations) -> None:
         self._context = context
+        self._files = files
         self._table = table
         self._removals = removals
         self._changes = changes
@@ -49,10 +51,15 @@ class RenameOperations:
             return
         if is_inside(new, old):
             raise InvalidArgument(f"{new} lies inside {old}")
+        with self._files.pinned(old), self._files.pinned(new):
+            self._rename(old, new, no_replace=no_replace)
+
+    def _rename(self, old: str, new: str, *, no_replace: bool) -> None:
         source = self._entry(old)
         if source is None and self._table.get(old) is None:
             raise NoEntry(old)
         replaces = self._check_target(source is not None and source.is_directory, new, no_replace=no_replace)
+        self._settle_copies(old, new, source)
         if source is not None and source.is_directory:
             self._changes.settle(old)
             target = self._context.tree.find(new) if replaces else None
@@ -68,6 +75,19 @@ class RenameOperations:
                 self._rename_file(old, new, self._entry(old), replaces=replaces, no_replace=no_replace)
         self._context.touch_parent(old)
         self._context.touch_parent(new)
+
+    def _settle_copies(self, old: str, new: str, source: Optional[Entry]) -> None:
+        """What was copied from objects that are about to go, or to be replaced, is stored first."""
+        keys, borrowed = self._context.tree.keys, self._context.borrowed
+        if source is not None and source.is_directory:
+            borrowed.settle_below(keys.directory_key(old))
+            return
+        file = self._table.get(old)
+        if file is not None:
+            borrowed.settle(file.key)
+        elif source is not None:
+            borrowed.settle(source.key)
+        borrowed.settle(keys.file_key(new))
 
     def _entry(self, path: str) -> Optional[Entry]:
         """The stored entry; None for nothing and for a file that was not stored yet."""
@@ -111,7 +131,8 @@ class RenameOperations:
             if replaced is not None and self._table.in_use(replaced):
                 replaced.materialize()
             if file is not None:
-                file.move(new, key, replaces=replaces or hidden)
+                file.move(new, key, replaces=replaces or hidden,
+                          on_stored=replaced.withdraw if replaced is not None else lambda: None)
             else:
                 assert source is not None
                 old_key = self._copy_file(old, new, source, no_replace=no_replace and not hidden)

@@ -26,7 +26,7 @@ from cosfs.filesystem.rename_copies import Copied, Copier, Sample
 from cosfs.filesystem.rename_journal import COPYING, DELETING, EXTRA, MARKER, OPEN, Move, RenameJournal
 from cosfs.filesystem.rename_recovery import Recovery, delete_all
 from cosfs.filesystem.table import OpenFileTable
-from cosfs.namespace.caches import Entry, entry_of_info
+from cosfs.namespace.entries import Entry, entry_of_info
 from cosfs.units import MAX_KEY_BYTES
 
 log = logging.getLogger(__name__)

@@ -153,13 +153,8 @@ class Recovery:
 
     def undo_each(self, moves: Sequence[Move]) -> List[str]:
         """The same for some objects."""
-        found = self._heads(moves)
-        moves = [move for move in moves if move.target in found]
-        same = self._same(moves, found)
-        delete_all(self._context, (move.target for move in moves if move in same))
-        self.deleted += len(same)
         return [f"{move.target!r} is no copy of {move.key!r} any more, one of them has changed or is gone; keep the "
-                "right one" for move in moves if move not in same]
+                "right one" for move in self._delete_each(moves, lambda move: move.target)]
 
     def finish(self) -> List[str]:
         """Delete what was copied; returns what is left to be looked at."""
@@ -173,13 +168,17 @@ class Recovery:
         return left
 
     def _finish_each(self, moves: Sequence[Move]) -> List[str]:
-        found = self._heads(moves)
-        moves = [move for move in moves if move.key in found]
-        same = self._same(moves, found)
-        delete_all(self._context, (move.key for move in moves if move in same))
-        self.deleted += len(same)
         return [f"{move.key!r} has changed since it was copied, or its copy {move.target!r} has; keep the right one"
-                for move in moves if move not in same]
+                for move in self._delete_each(moves, lambda move: move.key)]
+
+    def _delete_each(self, moves: Sequence[Move], key_of: Callable[[Move], str]) -> List[Move]:
+        """Delete what ``key_of`` names where object and copy are the same; returns those where they are not."""
+        found = self._heads(moves)
+        moves = [move for move in moves if key_of(move) in found]
+        same = self._same(moves, found)
+        delete_all(self._context, (key_of(move) for move in moves if move in same))
+        self.deleted += len(same)
+        return [move for move in moves if move not in same]
 
     def _finish_late(self, move: Move) -> List[str]:
         """A folder's own object, or a file that was open: moved as it is now, if it was not moved before."""

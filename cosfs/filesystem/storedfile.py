@@ -20,11 +20,20 @@ from typing import Callable, Iterator, List, Mapping, NamedTuple, Optional, Tupl
 
 from cosfs.config import Conflict
 from cosfs.cos.interface import ObjectHeaders, ObjectInfo
-from cosfs.errors import CosException, CosfsError, ObjectExists, StaleHandle
+from cosfs.errors import (
+    CosException,
+    CosfsError,
+    ObjectExists,
+    ObjectNotFound,
+    StagingFailed,
+    StagingFull,
+    StaleHandle,
+)
 from cosfs.filesystem.conflicts import ForeignVersion, must_be_new, second_paths
-from cosfs.filesystem.content import FileContent
+from cosfs.filesystem.content import FileContent, NotReadable
 from cosfs.filesystem.context import Context
 from cosfs.filesystem.types import Attr
+from cosfs.filesystem.writeback_journal import Journal, Record, Waiting
 from cosfs.namespace.attributes import Attributes, decode_file
 
 log = logging.getLogger(__name__)
@@ -62,6 +71,8 @@ class StoredFile:
         """Whether the kernel may hold pages from before this file was opened; see ``_serve_new_version``."""
         self.failure_told = False
         """Whether somebody was told that the content, as it is, could not be stored."""
+        self.cut_short: Optional[CosfsError] = None
+        """Why the last change failed: what is here is not what somebody meant to store."""
         self.on_renamed: Callable[[str], None] = lambda _old_path: None
         """Called when a commit has given the file another path."""
         self._exclusive = exclusive
@@ -78,6 +89,11 @@ class StoredFile:
         self._streamed_headers = ObjectHeaders()
         """What was said of the object when the first part was sent ahead."""
         self._mutation = threading.RLock()
+        self._journal = context.journal
+        self._row: Optional[int] = None
+        """Its row in the journal, when it was promised."""
+        self._promised_modifications = 0
+        self._promised_attributes = attributes
 
     @property
     def size_bytes(self) -> int:
@@ -105,13 +121,94 @@ class StoredFile:
         """Key and ETag of the object version that the content is based on."""
         return None if self.base is None else (self.base.key, self.base.etag)
 
+    # In writeback mode: into the journal
+
+    @property
+    def promised(self) -> bool:
+        """Whether the journal has it, and stores it if this process cannot."""
+        return self._row is not None
+
+    @property
+    def changed_since_promised(self) -> bool:
+        return self._modifications != self._promised_modifications
+
+    @property
+    def all_promised(self) -> bool:
+        """Whether the journal has it as it is now."""
+        return self.promised and not self.changed_since_promised and self.attributes is self._promised_attributes
+
+    @property
+    def starved(self) -> bool:
+        """Whether somebody who writes to it waits for room; nothing else can be done with it meanwhile."""
+        return self._content.starved
+
+    def promise(self) -> bool:
+        """Have the journal keep the file as it is now; False, when it has to be stored instead.
+
+        Raises: StagingFull, StagingFailed; what was promised before holds.
+        """
+        with self._mutation:
+            if self._journal is None:
+                return False
+            try:
+                with self._content.holding() as local:
+                    attributes = self.attributes
+                    record = Record(self.path, self.key, local, attributes, self.base, self._exclusive)
+                    self._row = self._journal.put(record, self._row, now_s=self._context.clock())
+            except NotReadable:
+                return False
+            self._promised_modifications, self._promised_attributes = self._modifications, attributes
+            return True
+
+    def withdraw(self) -> None:
+        """What was promised holds no more: the bucket has it, or its name is gone. Raises: StagingFailed."""
+        with self._mutation:
+            if self._row is not None and self._journal is not None:
+                self._journal.remove(self._row)
+                self._row = None
+                self._content.let_go()
+
+    def note_failure(self, failure: str) -> None:
+        """Keep in the journal why the file could not be stored."""
+        with self._mutation:
+            if self._row is not None and self._journal is not None:
+                self._journal.note_failure(self._row, failure)
+
+    def take_up(self, journal: Journal, waiting: Waiting) -> None:
+        """Be what another process has promised. Raises: StagingFailed, when its staged file is gone."""
+        path = journal.staged_path(waiting.record)
+        self._content.restore(waiting.record.local, self._context.staging.reopen(path) if path else None)
+        self._journal, self._row = journal, waiting.number
+        metadata = self._context.headers(self.path, self.attributes, self.base).metadata
+        self._attempts = [_Attempt(metadata, self.size_bytes, self._modifications)]
+
+    def commit_taken_up(self) -> None:
+        """Store it, unless that process did, and only did not come to note it. Raises: as ``commit``."""
+        with self._mutation:
+            if self._content.remote_bytes:
+                try:
+                    found = self._context.client.head_object(self.key)
+                except ObjectNotFound:
+                    found = None
+                if found is not None and self._is_own_attempt(found):
+                    self.withdraw()
+                    return
+            self.commit()
+
     # Into the bucket
 
     @contextmanager
-    def settled(self) -> Iterator[None]:
-        """While inside, no commit is under way and none begins; waits for one that is."""
-        with self._mutation:
-            yield
+    def settled(self, timeout_s: float = -1) -> Iterator[bool]:
+        """While inside, no commit is under way and none begins; waits for one that is.
+
+        ``timeout_s``: False is yielded, and nothing of that holds, when it lasts longer.
+        """
+        settled = self._mutation.acquire(timeout=timeout_s)
+        try:
+            yield settled
+        finally:
+            if settled:
+                self._mutation.release()
 
     def commit(self) -> None:
         """Store what is not stored; returns when the bucket has it. Nothing to do for clean files."""
@@ -137,8 +234,10 @@ class StoredFile:
             log.info("%s is stored before it is closed, because it is being written for long", self.path)
             self.commit()
 
-    def _commit_to(self, path: str, key: str, *, replaces: bool = False) -> None:
-        """``replaces``: whatever is stored there makes room."""
+    def _commit_to(self, path: str, key: str, *, replaces: bool = False,
+                   on_stored: Callable[[], None] = lambda: None) -> None:
+        """``replaces``: whatever is stored there makes room. ``on_stored`` is called when the bucket has it, and the
+        journal as well."""
         context = self._context
         with self._attributes_lock:
             attributes = self.attributes
@@ -163,11 +262,17 @@ class StoredFile:
                 context.cache.forget(self.path)
             raise
         self._exclusive, self._attempts, self._at_close_only = False, [], False
+        context.name_changed(path, info)  # before the open file is clean, and lookups ask there
         self._rebase(info)
         if info.headers.metadata != headers.metadata:
             self._agree(info)
-        context.name_changed(path, self.base or info)
+            context.name_changed(path, self.base or info)
         context.cache.kernel_pages_are(path, info.etag)
+        try:
+            on_stored()
+            self.withdraw()
+        except (StagingFull, StagingFailed) as exc:
+            log.warning("%s is stored, and will be once more by the next mount: %s", path, exc)
 
     def _store(self, key: str, headers: ObjectHeaders, *, replaces: bool) -> ObjectInfo:
         """Raises: ForeignVersion, ObjectExists, when another host has stored what this would replace."""

@@ -17,6 +17,9 @@ class TimeUpdate(enum.Enum):
 NOW = TimeUpdate.NOW
 OMIT = TimeUpdate.OMIT
 Time = Union[int, TimeUpdate]
+
+Data = Union[bytes, memoryview]
+"""Bytes that were read. A view is of memory that serves others next: it is copied and let go at once."""
 """Nanoseconds since the epoch, or NOW, or OMIT."""
 
 
@@ -37,9 +40,8 @@ class Purpose(enum.Enum):
     OTHER = "other"
 
 
-@dataclass(frozen=True)
-class Attr:
-    """What stat(2) tells."""
+class Attr(NamedTuple):
+    """What stat(2) tells. A tuple, because one is made for each call."""
 
     mode: int
     uid: int

@@ -9,8 +9,9 @@ Threading: none of its own; the lock of the open file guards its map. Sources an
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from copy import copy
 from dataclasses import dataclass, replace
-from typing import Iterator, List, NamedTuple, Optional, Union
+from typing import Iterable, Iterator, List, NamedTuple, Optional, Union
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,22 @@ class ExtentMap:
         extents.rebase(key, etag)
         return extents
 
+    @classmethod
+    def of_runs(cls, runs: Iterable[Run]) -> ExtentMap:
+        """The map of a changed file whose runs, from its first byte on, are these."""
+        extents = cls()
+        extents._dirty = True
+        for run in runs:
+            source = run.source
+            extents._extend(run.stop, replace(source, offset=source.offset - run.start)
+                            if isinstance(source, Remote) else source)
+        return extents
+
+    def copy(self) -> ExtentMap:
+        copied = copy(self)
+        copied._starts, copied._sources = list(self._starts), list(self._sources)
+        return copied
+
     @property
     def size_bytes(self) -> int:
         return self._size
@@ -136,6 +153,18 @@ class ExtentMap:
             self._place(start, min(stop, self._size), STAGED)
         self._extend(stop, STAGED)
 
+    def refer(self, start: int, stop: int, source: Union[Remote, Zero]) -> None:
+        """Note that ``[start, stop)`` now holds the bytes of ``source``; a gap before it becomes zeros."""
+        if start >= stop:
+            return
+        self._dirty = True
+        self._extend(start, ZERO)
+        if isinstance(source, Remote):
+            source = replace(source, offset=source.offset - start)
+        if start < self._size:
+            self._place(start, min(stop, self._size), source)
+        self._extend(stop, source)
+
     def give_up(self, start: int, stop: int) -> int:
         """Note that the staged bytes of ``[start, stop)`` are only in a sent part from now on; how many there were."""
         given = 0
@@ -169,12 +198,6 @@ class ExtentMap:
         self._sources = [Remote(key, etag, 0, self._size)] if self._size else []
         self._staged = 0
         self._dirty = False
-
-    def retarget(self, old_key: str, old_etag: str, key: str, etag: str) -> None:
-        """Note that the object version that runs refer to was moved or copied to another key."""
-        for index, source in enumerate(self._sources):
-            if isinstance(source, Remote) and (source.key, source.etag) == (old_key, old_etag):
-                self._sources[index] = replace(source, key=key, etag=etag)
 
     def _staged_in(self, start: int, stop: int) -> int:
         return sum(run.stop - run.start for run in self.runs(start, stop) if run.source is STAGED)

@@ -1,7 +1,7 @@
 """The local disk space of unsent data: one area per mount, one anonymous sparse file per open file.
 
 Used by the filesystem (which writes) and by the uploader (which reads). The files have no name, so nothing is left
-behind however the process ends.
+behind however the process ends; but in writeback mode they have, so that what was promised is found by the next one.
 
 Space that runs out is not yet an error: bytes that have reached a part of an open upload can go (``Relief``), and
 those on their way will be able to. Only when neither is there is the area full.
@@ -18,12 +18,14 @@ import errno
 import os
 import tempfile
 import threading
+from contextlib import suppress
 from typing import Dict, NoReturn, Optional, Protocol, Union
 
 from cosfs.errors import StagingFailed, StagingFull
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02  # linux/falloc.h
+_COPY_BYTES = 4 << 20
 _RELIEF_S = 1.0
 """Free space may come from elsewhere, too, so it is looked for again after this long."""
 
@@ -50,6 +52,7 @@ class StagingArea:
         self.folder = folder
         self.limit_bytes = limit_bytes
         self.min_free_bytes = min_free_bytes
+        self._named = False
         self._used = 0
         self._progress = 0
         self._changed = threading.Condition()
@@ -60,15 +63,30 @@ class StagingArea:
         with self._changed:
             return self._used
 
+    def use_names_in(self, folder: str) -> None:
+        """Make staging files in ``folder`` from now on, with names."""
+        self.folder, self._named = folder, True
+
     def open(self) -> StagingFile:
         """Make an empty staging file. Raises: StagingFull, StagingFailed."""
         try:
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(prefix="staged-", dir=self.folder)
-            os.unlink(name)
+            descriptor, path = tempfile.mkstemp(prefix="staged-", dir=self.folder)
+            if not self._named:
+                os.unlink(path)
+                path = ""
         except OSError as exc:
             _fail("create a staging file", exc)
-        return StagingFile(self, descriptor)
+        return StagingFile(self, descriptor, path)
+
+    def reopen(self, path: str) -> StagingFile:
+        """A staging file that another process has left. Raises: StagingFailed."""
+        try:
+            file = StagingFile(self, os.open(path, os.O_RDWR), path)
+        except OSError as exc:
+            _fail(f"open {path}", exc)
+        file.keep()
+        return file
 
     def add_relief(self, relief: Relief) -> None:
         with self._changed:
@@ -117,15 +135,17 @@ class StagingArea:
 
 
 class StagingFile:
-    """One sparse file without a name. Which of its bytes mean anything the extent map knows.
+    """One sparse file. Which of its bytes mean anything the extent map knows.
 
     A write goes: ``reserve`` what it will add, ``write``, change the map, ``settle``. After any other change of the
     map: ``settle(extents.staged_bytes)``.
     """
 
-    def __init__(self, area: StagingArea, descriptor: int) -> None:
+    def __init__(self, area: StagingArea, descriptor: int, path: str = "") -> None:
         self._area = area
         self._descriptor = descriptor
+        self._path = path
+        self._kept = False
         self._staged = 0
         self._reserved = 0
 
@@ -186,6 +206,11 @@ class StagingFile:
         self.read_into(offset, memoryview(data))
         return bytes(data)
 
+    def copy_from(self, other: StagingFile, start: int, stop: int) -> None:
+        """Have the bytes that another file has there. Raises: StagingFull, StagingFailed."""
+        for offset in range(start, stop, _COPY_BYTES):
+            self.write(offset, other.read(offset, min(_COPY_BYTES, stop - offset)))
+
     def punch(self, start: int, stop: int) -> bool:
         """Give the disk space of ``[start, stop)`` back, which reads as zeros then; False where the disk cannot."""
         return _fallocate(self._descriptor, _KEEP_SIZE_PUNCH_HOLE, start, stop - start)
@@ -198,6 +223,22 @@ class StagingFile:
         except OSError as exc:
             _fail("cut the staging file", exc)
 
+    @property
+    def name(self) -> str:
+        """Its name in the area's folder; "" when it has none."""
+        return os.path.basename(self._path)
+
+    def sync(self) -> None:
+        """Have all bytes on the disk. Raises: StagingFull, StagingFailed."""
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError as exc:
+            _fail("sync the staging file", exc)
+
+    def keep(self) -> None:
+        """Leave the name there when the file is closed: somebody else removes it."""
+        self._kept = True
+
     def clear(self) -> None:
         """Give everything back; the file can be used on."""
         self.truncate(0)
@@ -206,6 +247,9 @@ class StagingFile:
     def close(self) -> None:
         """Give everything back for good; a second call does nothing."""
         if self._descriptor >= 0:
+            if self._path and not self._kept:
+                with suppress(FileNotFoundError):
+                    os.unlink(self._path)
             os.close(self._descriptor)
             self._descriptor = -1
             self.settle(0)
