@@ -6,7 +6,7 @@ import os
 import random
 import stat
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Callable, Iterator, List
 
@@ -15,7 +15,7 @@ import pytest
 from cosfs.config import FilesystemConfig
 from cosfs.errors import StaleHandle
 from cosfs.filesystem import CosFilesystem
-from tests.support.filesystem_world import FilesystemWorld
+from tests.support.filesystem_world import FilesystemWorld, started
 from tests.support.memory_client import MemoryClient, error
 from tests.support.scenarios import refused
 from tests.support.scenarios.files import pattern
@@ -35,16 +35,9 @@ def client() -> MemoryClient:
 
 @pytest.fixture
 def w(client: MemoryClient, tmp_path: Path) -> Iterator[FilesystemWorld]:
-    filesystem = CosFilesystem(client, FilesystemConfig(staging_folder=str(tmp_path), part_size_bytes=1 << 20))
-    filesystem.start()
-    yield FilesystemWorld(filesystem)
-    filesystem.stop()
-
-
-@pytest.fixture
-def background() -> Iterator[Submit]:
-    with ThreadPoolExecutor(8) as pool:
-        yield pool.submit
+    config = FilesystemConfig(staging_folder=str(tmp_path), part_size_bytes=1 << 20)
+    with started(CosFilesystem(client, config)) as world:
+        yield world
 
 
 def test_chmod_during_an_upload_is_not_lost(w: FilesystemWorld, client: MemoryClient,

@@ -1,4 +1,4 @@
-"""The filesystem over a server that fails on demand.
+"""Writes over a server that fails on demand.
 
 Each fault is met twice: without retries it must come out as its exact errno and leave the old object, no pending
 upload and a filesystem that works; with retries it must not be noticed.
@@ -14,6 +14,7 @@ from typing import Callable, List, NamedTuple
 import pytest
 
 from tests.conftest import FilesystemFactory
+from tests.support.faults import RETRIES
 from tests.support.filesystem_world import FilesystemWorld
 from tests.support.scenarios import refused
 from tests.support.scenarios.files import pattern
@@ -25,9 +26,6 @@ pytestmark = pytest.mark.timeout(60)
 OLD = b"old content"
 NEW = pattern(200_000, 31)
 LARGE = pattern(23 << 20, 32)
-
-RETRIES = r"cosfs\.cos\.(retry|requester|multipart|client|transport|download)"
-"""Loggers that may tell of a retry."""
 
 
 def write_small(w: FilesystemWorld) -> None:
@@ -147,79 +145,6 @@ def test_lost_answer_of_an_initiate_is_told_and_the_next_fsync_stores_the_data(
     assert store.body("f") == LARGE
 
 
-READS = [("kind=status", errno.EIO), ("kind=reset", errno.EHOSTUNREACH), ("kind=reset,at=70000", errno.EHOSTUNREACH),
-         ("kind=truncate", errno.EIO), ("kind=truncate,at=70000", errno.EIO), ("kind=wrong-range", errno.EIO),
-         ("kind=html-502", errno.EIO), ("kind=expired-token", errno.EACCES),
-         ("kind=status,status=403,code=AccessDenied", errno.EACCES)]
-
-
-@pytest.mark.parametrize(("fault", "number"), READS, ids=lambda value: str(value).replace("kind=", ""))
-def test_failed_read_is_an_error_and_never_an_end_of_file(
-        fault: str, number: int, make_filesystem: FilesystemFactory, server: CosServer, store: CosStore,
-        expected_logs: Callable[[str], None]) -> None:
-    expected_logs(RETRIES)
-    store.put("f", NEW)
-    w = FilesystemWorld(make_filesystem(retries=1))
-    server.set_faults(f"{fault},op=get_object")
-    handle = w.open("/f", os.O_RDWR)  # a reader's open fetches the first bytes
-    with refused_any(number, errno.EHOSTUNREACH if "truncate" in fault else number):
-        w.read_all(handle)
-    server.clear_faults()
-    assert w.read_all(handle) == NEW
-    w.close(handle)
-
-
-@pytest.mark.parametrize(("fault", "number"), READS, ids=lambda value: str(value).replace("kind=", ""))
-def test_a_reader_is_told_by_open_that_nothing_can_be_read(
-        fault: str, number: int, make_filesystem: FilesystemFactory, server: CosServer, store: CosStore,
-        expected_logs: Callable[[str], None]) -> None:
-    expected_logs(RETRIES)
-    store.put("f", NEW)
-    w = FilesystemWorld(make_filesystem(retries=1))
-    server.set_faults(f"{fault},op=get_object")
-    with refused_any(number, errno.EHOSTUNREACH if "truncate" in fault else number):
-        w.open("/f", os.O_RDONLY)
-    server.clear_faults()
-    assert w.read_file("/f") == NEW
-
-
-@pytest.mark.parametrize("fault", [fault for fault, number in READS if number != errno.EACCES],
-                         ids=lambda fault: fault.replace("kind=", ""))
-def test_read_with_retries_does_not_notice(fault: str, make_filesystem: FilesystemFactory, server: CosServer,
-                                           store: CosStore, expected_logs: Callable[[str], None]) -> None:
-    expected_logs(RETRIES)
-    store.put("f", NEW)
-    w = FilesystemWorld(make_filesystem())
-    server.set_faults(f"{fault},op=get_object,times=2")
-    assert w.read_file("/f") == NEW
-
-
-def test_corrupted_body_of_a_whole_read_is_found(make_filesystem: FilesystemFactory, server: CosServer,
-                                                 store: CosStore, expected_logs: Callable[[str], None]) -> None:
-    expected_logs(RETRIES)
-    store.put("f", NEW)
-    w = FilesystemWorld(make_filesystem(retries=1))
-    server.set_faults("kind=corrupt,op=get_object,at=1234")
-    with refused(errno.EIO):
-        w.read_file("/f")
-
-
-def test_stalled_read_times_out(make_filesystem: FilesystemFactory, server: CosServer, store: CosStore,
-                                expected_logs: Callable[[str], None]) -> None:
-    from tests.conftest import make_client
-
-    expected_logs(RETRIES)
-    store.put("f", NEW)
-    impatient = make_client(server, retries=1, read_timeout_s=0.3)
-    w = FilesystemWorld(make_filesystem(client=impatient))
-    server.set_faults("kind=stall,op=get_object,seconds=3,at=5000,times=1")
-    with w.opened("/f", os.O_RDWR) as handle:
-        with refused(errno.ETIMEDOUT):
-            w.read_all(handle)
-        assert w.read_all(handle) == NEW
-    impatient.close()
-
-
 @pytest.mark.parametrize("op", ["put_object", "complete_multipart_upload"])
 def test_lost_answer_after_the_commit_is_resolved(op: str, make_filesystem: FilesystemFactory, server: CosServer,
                                                   store: CosStore, expected_logs: Callable[[str], None]) -> None:
@@ -299,20 +224,6 @@ def test_upload_that_cannot_be_aborted_is_told_and_not_hidden(
     assert store.body("f") == LARGE
 
 
-def test_failed_lookup_is_an_error_and_not_an_absence(make_filesystem: FilesystemFactory, server: CosServer,
-                                                      store: CosStore, expected_logs: Callable[[str], None]) -> None:
-    expected_logs(RETRIES)
-    store.put("d/f", OLD)
-    for op, look in (("head_object", lambda w: w.stat("/d/f")), ("list_objects", lambda w: w.readdir("/d"))):
-        w = FilesystemWorld(make_filesystem(retries=1))
-        server.set_faults(f"kind=status,op={op}")
-        with refused(errno.EIO):
-            look(w)
-        server.clear_faults()
-        assert w.stat("/d/f").size == len(OLD)
-        assert set(w.readdir("/d")) == {"f"}
-
-
 def test_dead_server_is_told_and_the_data_survives_its_return(make_filesystem: FilesystemFactory,
                                                               expected_logs: Callable[[str], None]) -> None:
     from tests.conftest import make_client
@@ -334,37 +245,6 @@ def test_dead_server_is_told_and_the_data_survives_its_return(make_filesystem: F
         assert w.read_file("/f") == b"NEW content"
         make_filesystem.close()
         client.close()
-
-
-def test_changed_object_under_an_open_reader_is_estale_and_never_mixed(
-        make_filesystem: FilesystemFactory, server: CosServer, store: CosStore) -> None:
-    old, new = pattern(12 << 20, 41), pattern(12 << 20, 42)
-    store.put("f", old)
-    w = FilesystemWorld(make_filesystem())
-    with w.opened("/f", os.O_RDONLY) as handle:
-        assert w.pread(handle, 131072, 0) == old[:131072]
-        store.put("f", new)
-        offset = 0
-        try:
-            while offset < len(old):
-                piece = w.pread(handle, 131072, offset)
-                assert piece == old[offset:offset + len(piece)]
-                offset += len(piece)
-        except OSError as exc:
-            assert exc.errno == errno.ESTALE
-
-
-def test_file_deleted_elsewhere_under_an_open_reader_is_estale(make_filesystem: FilesystemFactory, store: CosStore,
-                                                               expected_logs: Callable[[str], None]) -> None:
-    data = pattern(12 << 20, 43)
-    store.put("f", data)
-    w = FilesystemWorld(make_filesystem())
-    handle = w.open("/f", os.O_RDONLY)
-    assert w.pread(handle, 10, 0) == data[:10]
-    store.delete("f")
-    with refused(errno.ESTALE):
-        w.pread(handle, 4096, 11 << 20)
-    w.close(handle)
 
 
 def test_edit_of_an_object_that_changed_elsewhere_is_told(make_filesystem: FilesystemFactory, server: CosServer,
@@ -390,18 +270,3 @@ def test_no_thread_is_left_after_stop(make_filesystem: FilesystemFactory) -> Non
     w.unlink("/f")
     make_filesystem.close()
     assert set(threading.enumerate()) <= before
-
-
-class refused_any:  # noqa: N801  used like ``refused``
-    """The block must raise ``OSError`` with one of these."""
-
-    def __init__(self, *numbers: int) -> None:
-        self.numbers = numbers
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: object, trace: object) -> bool:
-        assert isinstance(error, OSError), f"{error!r} instead of {self.numbers}"
-        assert error.errno in self.numbers, f"{errno.errorcode[error.errno]}: {error}"
-        return True

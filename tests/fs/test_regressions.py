@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
@@ -16,7 +16,7 @@ from cosfs.config import FilesystemConfig
 from cosfs.cos.interface import ObjectHeaders, ObjectInfo
 from cosfs.errors import AccessDenied, CosServiceError
 from cosfs.filesystem import CosFilesystem
-from tests.support.filesystem_world import FilesystemWorld
+from tests.support.filesystem_world import FilesystemWorld, started
 from tests.support.memory_client import Gate, MemoryClient, error
 from tests.support.scenarios import refused
 from tests.support.scenarios.files import pattern
@@ -72,17 +72,9 @@ def client() -> LateClient:
 
 @pytest.fixture
 def w(client: LateClient, tmp_path: Path, clock: Clock) -> Iterator[FilesystemWorld]:
-    filesystem = CosFilesystem(client, FilesystemConfig(staging_folder=str(tmp_path), part_size_bytes=1 << 20),
-                               monotonic=clock)
-    filesystem.start()
-    yield FilesystemWorld(filesystem)
-    filesystem.stop()
-
-
-@pytest.fixture
-def background() -> Iterator[Submit]:
-    with ThreadPoolExecutor(8) as pool:
-        yield pool.submit
+    config = FilesystemConfig(staging_folder=str(tmp_path), part_size_bytes=1 << 20)
+    with started(CosFilesystem(client, config, monotonic=clock)) as world:
+        yield world
 
 
 def test_regression_open_of_an_empty_file_during_its_first_upload_is_enoent(
@@ -196,13 +188,23 @@ def test_regression_failed_replacement_removes_the_open_target(
 
 
 def test_regression_own_write_and_foreign_version_are_mixed(w: FilesystemWorld, client: LateClient) -> None:
-    client.add("f", b"1" * 1000)
+    client.add("f", b"1" * 200_000)
     handle = w.open("/f", os.O_RDWR)
     w.pwrite(handle, b"2" * 100, 0)  # the kernel keeps these pages
     w.fsync(handle)
-    client.add("f", b"3" * 1000)
+    client.add("f", b"3" * 200_000)
     with refused(errno.ESTALE):
-        w.pread(handle, 100, 500)
+        w.pread(handle, 100, 150_000)
+    w.close(handle)
+
+
+def test_a_small_file_that_was_stored_here_is_read_on_as_it_was_stored(w: FilesystemWorld, client: LateClient) -> None:
+    client.add("f", b"1" * 1000)
+    handle = w.open("/f", os.O_RDWR)
+    w.pwrite(handle, b"2" * 100, 0)
+    w.fsync(handle)
+    client.add("f", b"3" * 1000)
+    assert w.pread(handle, 1000, 0) == b"2" * 100 + b"1" * 900
     w.close(handle)
 
 

@@ -253,3 +253,40 @@ def test_names_whose_delete_took_long_do_not_come_back_when_it_is_done(client):
     filesystem.fsyncdir()
     assert names(filesystem, "/d") == []
     filesystem.stop()
+
+
+def test_old_names_of_renamed_files_leave_as_one_request(client, filesystem):
+    for number in range(20):
+        client.add(f"d/f{number}", b"%d" % number)
+    for number in range(20):
+        filesystem.rename(f"/d/f{number}", f"/d/g{number}")
+    assert names(filesystem, "/d") == sorted(f"g{number}" for number in range(20))
+    assert (client.count("copy_object"), client.count("delete_object")) == (20, 1)
+    filesystem.fsyncdir()
+    assert {key: stored.body for key, stored in client.objects.items()} == {
+        f"d/g{number}": b"%d" % number for number in range(20)}
+    assert client.count("delete_objects") <= 2
+
+
+def test_an_old_name_that_cannot_be_deleted_is_back_beside_the_new_one(client, filesystem, expected_logs):
+    expected_logs("could not be deleted")
+    client.add("a", b"a")
+    client.add("b", b"b")
+    filesystem.rename("/a", "/a2")
+    client.fail("delete_object", error(403, "AccessDenied"))
+    filesystem.rename("/b", "/b2")
+    filesystem.fsyncdir()
+    assert names(filesystem, "/") == ["a2", "b", "b2"]
+
+
+def test_a_new_file_takes_the_old_name_of_a_renamed_one_at_once(client, filesystem):
+    client.add("other", b"x")
+    filesystem.unlink("/other")
+    for number in range(3):
+        fh = filesystem.create("/f.lock", 0o644, os.O_WRONLY | os.O_CREAT | os.O_EXCL, ME).fh
+        filesystem.write(fh, 0, b"%d" % number)
+        filesystem.flush(fh)
+        filesystem.release(fh)
+        filesystem.rename("/f.lock", "/f")
+    filesystem.fsyncdir()
+    assert {key: stored.body for key, stored in client.objects.items()} == {"f": b"2"}

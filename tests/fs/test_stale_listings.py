@@ -14,6 +14,9 @@ from tests.support.stores import CosStore
 
 pytestmark = pytest.mark.timeout(60)
 
+LARGE = bytes(100_000)
+"""Of smaller files the mount has the content a moment after it was stored, and so does not ask for it."""
+
 
 @pytest.fixture
 def stale(world: FilesystemWorld, server: CosServer) -> Iterator[FilesystemWorld]:
@@ -90,7 +93,7 @@ def test_overwritten_file_shows_its_new_size(stale: FilesystemWorld) -> None:
 def test_a_file_written_here_stays_listed_when_another_host_replaces_it(
         stale: FilesystemWorld, store: CosStore, expected_logs: Callable[[str], None]) -> None:
     expected_logs("/b is not stored, as its close or fsync was told")
-    stale.write_file("/b", b"ours")
+    stale.write_file("/b", LARGE)
     store.put("b", b"theirs, longer")
     with refused(errno.ESTALE):
         stale.truncate("/b", 2)
@@ -103,7 +106,7 @@ def test_a_file_written_here_stays_listed_when_another_host_replaces_it(
 def test_a_file_written_here_is_not_listed_any_more_when_it_is_seen_to_be_gone(
         stale: FilesystemWorld, store: CosStore, expected_logs: Callable[[str], None]) -> None:
     expected_logs("/b is not stored, as its close or fsync was told")
-    stale.write_file("/b", b"ours")
+    stale.write_file("/b", LARGE)
     store.delete("b")
     with refused(errno.ESTALE):
         stale.truncate("/b", 2)

@@ -6,7 +6,7 @@ import errno
 import os
 import random
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Callable, Iterator, Optional
 
@@ -50,12 +50,6 @@ def make(client: MemoryClient, tmp_path: Path) -> Iterator[Make]:
     for filesystem in made:
         filesystem.stop()
     assert client.pending_uploads() == []
-
-
-@pytest.fixture
-def background() -> Iterator[Callable[..., Future[Any]]]:
-    with ThreadPoolExecutor(4) as pool:
-        yield pool.submit
 
 
 def staged_bytes(w: FilesystemWorld) -> int:

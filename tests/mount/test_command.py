@@ -235,6 +235,10 @@ def test_dead_mount_is_explained(command: Command) -> None:
     ("tmpdir=/no/such/folder", "/no/such/folder is not a folder that can be written to; create it or give another "
                                "tmpdir="),
     (f"tmpdir=/{'n' * 300}", f"/{'n' * 300} is not a folder that can be written to; create it or give another tmpdir="),
+    ("use_cache=/proc/cache", "the data cache cannot be kept in /proc/cache (No such file or directory); give another "
+                              "use_cache=, or none"),
+    ("use_cache=/dev/null", "the data cache cannot be kept in /dev/null (Not a directory); give another use_cache=, or "
+                            "none"),
     ("logfile=/no/such/file", "log file /no/such/file cannot be written to (No such file or directory); give another "
                               "logfile="),
 ])
@@ -248,8 +252,8 @@ def test_refusal_of_fuse_is_one_line(command: Command) -> None:
 
 
 def test_option_without_effect_warns_and_mounts(command: Command) -> None:
-    result = command.run(command.words("use_cache=/var/cache/x"))
-    assert (result.returncode, result.stderr) == (0, "cosfs: warning: option use_cache has no effect yet\n")
+    result = command.run(command.words("nocopyapi"))
+    assert (result.returncode, result.stderr) == (0, "cosfs: warning: option nocopyapi has no effect yet\n")
     assert command.mounted()
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from cosfs.cos.crc64 import crc64
 from tests.conftest import MountFactory
+from tests.support.disk import small_disk
 from tests.support.server import CosServer
 from tests.support.stores import CosStore
 
@@ -24,14 +25,10 @@ WAIT_S = 20.0
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own for unsent data."""
-    point = tmp_path / "disk"
-    point.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "cosfs-test", str(point)], check=True,
-                   timeout=10)
-    yield point
-    subprocess.run(["umount", str(point)], check=True, timeout=10)
+    with small_disk(tmp_path / "disk", DISK_MIB * MIB) as point:
+        yield point
 
 
 def wait_until(probe: Callable[[], bool]) -> None:
@@ -41,18 +38,18 @@ def wait_until(probe: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_cp_of_a_file_far_larger_than_the_disk(make_mount: MountFactory, store: CosStore, small_disk: Path,
+def test_cp_of_a_file_far_larger_than_the_disk(make_mount: MountFactory, store: CosStore, disk: Path,
                                                tmp_path: Path) -> None:
     source = tmp_path / "source"
     with open(source, "wb") as file:
         for number in range(200):
             file.write(BLOCK[number:] + BLOCK[:number])
-    mount = make_mount(f"tmpdir={small_disk},ensure_diskfree=1,multipart_size=2,memory_limit=32M")
+    mount = make_mount(f"tmpdir={disk},ensure_diskfree=1,multipart_size=2,memory_limit=32M")
     subprocess.run(["cp", str(source), str(mount.point / "target")], check=True, timeout=60)
     assert store.head("target").crc64 == crc64(source.read_bytes())
     assert store.pending_uploads() == []
     assert mount.resident_bytes("VmHWM") < (32 + 150) * MIB
-    assert os.statvfs(small_disk).f_bfree * os.statvfs(small_disk).f_frsize > (DISK_MIB - 1) * MIB
+    assert os.statvfs(disk).f_bfree * os.statvfs(disk).f_frsize > (DISK_MIB - 1) * MIB
 
 
 def test_parts_arrive_before_the_writer_is_done(make_mount: MountFactory, server: CosServer, store: CosStore) -> None:
@@ -84,9 +81,9 @@ def test_a_mount_that_is_killed_leaves_an_upload_that_the_next_one_aborts(
 
 
 def test_an_edit_that_the_disk_has_no_room_for_is_told_and_changes_nothing(
-        make_mount: MountFactory, store: CosStore, small_disk: Path) -> None:
+        make_mount: MountFactory, store: CosStore, disk: Path) -> None:
     store.put("large", BLOCK * 64)
-    mount = make_mount(f"tmpdir={small_disk},ensure_diskfree=1")
+    mount = make_mount(f"tmpdir={disk},ensure_diskfree=1")
     mount.expect_log("no space|No space|errno 28")
     with open(mount.point / "large", "r+b", buffering=0) as file:
         with pytest.raises(OSError, match="No space left"):  # noqa: PT012 - somewhere on the way

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Optional
 
 from cosfs.errors import CosfsError, StaleHandle, to_errno
+from cosfs.filesystem import CosFilesystem
 from tests.support.worlds import NOW, OMIT, Stat, World
 
 
@@ -252,6 +253,14 @@ class FilesystemWorld(World):
         from cosfs.filesystem import Caller
 
         return Caller(os.getuid(), os.getgid())
+
+
+@contextmanager
+def started(filesystem: CosFilesystem) -> Iterator[FilesystemWorld]:
+    """The world of a filesystem that runs until the block ends."""
+    filesystem.start()
+    yield FilesystemWorld(filesystem)
+    filesystem.stop()
 
 
 @contextmanager

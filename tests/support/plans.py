@@ -21,6 +21,7 @@ from cosfs.writing.plan import (
     PutWhole,
     UploadRange,
     plan_fetches,
+    plan_rest,
 )
 
 
@@ -211,7 +212,7 @@ class TrackedFile:
 
 
 def everything_sent(size_bytes: int, limits: Limits) -> Multipart:
-    """The plan of a writer who knows nothing of what is in the bucket: parts of the usual size, all sent."""
-    part_size = min(limits.max_part_bytes, max(limits.part_size_bytes, -(-size_bytes // limits.max_parts)))
-    edges = [*range(0, size_bytes, part_size), size_bytes]
-    return Multipart(tuple(UploadRange(start, stop) for start, stop in zip(edges, edges[1:])))
+    """The plan of a writer who knows nothing of what is in the bucket, and sends all."""
+    extents = ExtentMap()
+    extents.write(0, size_bytes)
+    return Multipart(plan_rest(extents, 0, 1, limits))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cosfs.writing.extents import STAGED, ZERO, ExtentMap, Remote, Run
 
 OBJECT = bytes(range(1, 41))
-MOVED = ("moved", "e2")
+OTHER = bytes(range(200, 240))
 
 Operation = Tuple[str, int, int]
 
@@ -46,15 +46,16 @@ def check_shape(extents: ExtentMap) -> None:
     assert staged == extents.staged_bytes
 
 
-operations = st.lists(st.tuples(st.sampled_from(["write", "write", "write", "truncate", "commit", "move"]),
-                                st.integers(0, 60), st.integers(0, 12)), max_size=25)
+operations = st.lists(st.tuples(
+    st.sampled_from(["write", "write", "write", "truncate", "commit", "copy", "hole"]),
+    st.integers(0, 60), st.integers(0, 12)), max_size=25)
 
 
 @settings(deadline=None)
 @given(st.sampled_from([b"", OBJECT]), operations, st.integers(0, 70), st.integers(0, 70))
 def test_map_describes_what_a_byte_array_holds(base: bytes, steps: List[Operation], start: int, stop: int) -> None:
     extents = ExtentMap.of_object("k", "e", len(base))
-    objects = {"k": base, "moved": b""}
+    objects = {"k": base, "other": OTHER}
     expected = bytearray(base)
     staged = bytearray(80)
     for number, (action, offset, length) in enumerate(steps):
@@ -68,19 +69,21 @@ def test_map_describes_what_a_byte_array_holds(base: bytes, steps: List[Operatio
             if length:
                 expected.extend(bytes(max(0, offset - len(expected))))
                 expected[offset:offset + length] = data
+        elif action in ("copy", "hole"):
+            copied = Remote("other", "e3", number, len(OTHER)) if action == "copy" else ZERO
+            extents.refer(offset, offset + length, copied)
+            if length:
+                expected.extend(bytes(max(0, offset - len(expected))))
+                expected[offset:offset + length] = OTHER[number:number + length] if action == "copy" else bytes(length)
+                assert extents.dirty
         elif action == "truncate":
             extents.truncate(offset)
             del expected[offset:]
             expected.extend(bytes(offset - len(expected)))
-        elif action == "commit":
+        else:
             extents.rebase("k", "e")
             objects["k"] = bytes(expected)
             assert not extents.dirty
-        else:
-            extents.retarget("k", "e", "moved", "e2")
-            objects["moved"] = objects["k"]
-            assert not any(isinstance(run.source, Remote) and run.source.key == "k" for run in extents.runs())
-            extents.retarget("moved", "e2", "k", "e")
         check_shape(extents)
         assert extents.size_bytes == len(expected)
         assert content(extents, bytes(staged), objects) == expected
