@@ -174,11 +174,15 @@ def test_what_does_not_fit_is_refused_when_it_is_written(tmp_path):
     settings = FilesystemConfig(staging_folder=str(tmp_path), staging_limit_bytes=1 << 20)
     filesystem = CosFilesystem(client, settings)
     fh = filesystem.create("/f", 0o644, os.O_WRONLY | os.O_CREAT, ME).fh
-    filesystem.write(fh, 0, b"kept")
+    filesystem.write(fh, 0, b"old")
     with pytest.raises(FileTooLarge):
         filesystem.truncate("/f", MAX_OBJECT_BYTES + 1, fh)
     with pytest.raises(StagingFull):
         filesystem.write(fh, 0, bytes(2 << 20))
+    with pytest.raises(StagingFull):
+        filesystem.flush(fh)
+    assert client.objects == {}
+    filesystem.write(fh, 0, b"kept")
     filesystem.flush(fh)
     filesystem.release(fh)
     filesystem.stop()
