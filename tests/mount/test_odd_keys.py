@@ -88,6 +88,7 @@ def test_every_path_can_be_renamed_and_back(make_mount: MountFactory, store: Cos
         subprocess.run(["mv", "-nT", str(mount.point / path), str(target)], check=True, timeout=60)
         assert target.read_bytes() == body
         assert store.body(f"moved{number}") == body
+        _settle(mount)
         assert body.decode() not in store.keys() or not store.body(body.decode())
 
 

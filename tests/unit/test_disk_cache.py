@@ -524,7 +524,7 @@ def test_blocks_beyond_the_queue_are_dropped_and_cost_no_wait(open_cache, folder
 def _use(folder, seed, limit_bytes, rounds):
     """What a mount does: reads blocks and stores those that are not there. Ends the process if bytes are wrong."""
     numbers = random.Random(seed)
-    cache = DiskCache(folder, limit_bytes=limit_bytes)
+    cache = DiskCache(folder, limit_bytes=limit_bytes, queue_bytes=2 * SMALL)  # so that it is no faster than its disk
     cache.start()
     hits = 0
     for _ in range(rounds):
@@ -546,10 +546,10 @@ def test_processes_that_read_and_evict_at_once_do_each_other_no_harm(folder):
     for user in users:
         user.start()
     most = 0
-    while any(user.is_alive() for user in users):
-        most = max(most, taken_now(folder))
     for user in users:
-        user.join()
+        while user.is_alive():
+            most = max(most, taken_now(folder))
+            user.join(0.002)  # the lock is not fair: the users must have a chance
 
     assert [user.exitcode for user in users] == [0, 0]
     assert most <= limit
