@@ -35,9 +35,9 @@ from cosfs.units import MIB
 
 log = logging.getLogger(__name__)
 
-QUEUE_BYTES = 16 * MIB
-"""Blocks on their way to the disk: what arrives in a hundredth of a second or two at 1 GB/s, so one late write
-costs nothing."""
+QUEUE_BYTES = 32 * MIB
+"""Blocks on their way to the disk: what ten connections bring in 40 ms, for which the disk, or a processor, may have
+something else to do."""
 
 PAUSE_S = 60.0
 """How long nothing is stored after the disk refused. It is looked at again then: people make room."""

@@ -7,6 +7,7 @@ Threading: any thread, no lock is held over anything that blocks.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Iterator, NamedTuple, Optional, Protocol
 
 from cosfs.cos.interface import ObjectClient, ProgressCallback
@@ -87,16 +88,22 @@ class ObjectSource:
     def _get(self, start: int, view: memoryview, first: int, last: int, on_progress: ProgressCallback,
              background: bool) -> None:
         """Get ``view[first:last]`` from the service, and give it to the cache."""
+        whole = deque(block for block in self._blocks(start, len(view)) if first <= block.start and block.stop <= last)
+
+        def store(stop: int) -> None:
+            while whole and whole[0].stop <= stop:
+                block = whole.popleft()
+                self._store_block(block.number, view[block.start:block.stop], wait=background)
+
         def progress(count: int) -> None:
             if first + count < len(view):
                 on_progress(first + count)
+            store(first + count)  # as they arrive: all of a range at once would be more than the cache can queue
 
         info = self._client.get_object(self.key, view[first:last], start=start + first, if_match=self.etag or None,
                                        on_progress=progress)
         self._checksum.tell(info.crc64)
-        for block in self._blocks(start, len(view)):
-            if first <= block.start and block.stop <= last:
-                self._store_block(block.number, view[block.start:block.stop], wait=background)
+        store(last)
 
     def _store_block(self, number: int, data: memoryview, *, wait: bool) -> None:
         if self._cache is not None and not self._discarded:

@@ -17,7 +17,7 @@ from cosfs.writing.extents import STAGED, ZERO, Remote, Run, Source
 from cosfs.writing.plan import Limits, plan_fetches
 from cosfs.writing.staging import StagingFile
 
-_CHUNK_BYTES = 256 * KIB
+_CHUNK_BYTES = 1024 * KIB
 _IN_MEMORY_BYTES = MIB
 """Up to this a body is read once instead of twice."""
 
