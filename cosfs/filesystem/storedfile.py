@@ -254,7 +254,7 @@ class StoredFile:
         except BaseException as exc:
             self._attributes_dirty = True
             if headers is not None:
-                tried = (headers, self._streamed_headers)
+                tried = [headers, self._streamed_headers] if self._streamed_headers.metadata else [headers]
                 self._attempts += [_Attempt(one.metadata, self.size_bytes, self._modifications) for one in tried]
                 del self._attempts[:-_ATTEMPTS]
             context.cache.kernel_pages_unknown(self.path)  # they are of what may never be stored
@@ -349,7 +349,8 @@ class StoredFile:
         for attempt in self._attempts:
             if (attempt.metadata, attempt.size_bytes) == (found.headers.metadata, found.size_bytes):
                 checksum = self._content.checksum() if attempt.modifications == self._modifications else None
-                return None in (checksum, found.crc64) or checksum == found.crc64
+                dated = "mtime" in attempt.metadata  # to the nanosecond: no other object has the same
+                return dated if None in (checksum, found.crc64) else checksum == found.crc64
         return False
 
     def _stage_small_body(self, max_age_s: Optional[float]) -> None:

@@ -347,6 +347,23 @@ def test_keep_both_keeps_all_bytes_here_for_the_second_name(make: Make, client: 
     assert client.body(second) == CONTENT[:12 * MIB]
 
 
+def test_what_failed_to_be_stored_is_not_taken_for_another_hosts_object_of_that_size(
+        make: Make, client: MemoryClient) -> None:
+    w = make(conflict=Conflict.FAIL)
+    handle = new(w)
+    w.pwrite(handle, b"12345", 0)
+    client.fail("put_object", NetworkError("gone"))
+    with refused(errno.EHOSTUNREACH):
+        w.fsync(handle)
+    client.add("f", b"abcde")
+    w.pwrite(handle, b"54321", 0)
+    with refused(errno.EEXIST):
+        w.fsync(handle)
+    assert client.body("f") == b"abcde"
+    w.unlink("/f")
+    w.close(handle)
+
+
 def test_an_exclusive_file_does_not_replace_what_another_host_made(make: Make, client: MemoryClient,
                                                                    expected_logs: Callable[[str], None]) -> None:
     w = make(SMALL_DISK)
