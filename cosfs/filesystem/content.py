@@ -150,11 +150,11 @@ class FileContent:
                 raise NotReadable
             return list(self._extents.runs(start, stop))
 
-    def borrows(self, key: str) -> bool:
-        """Whether bytes of the object ``key``, which is not this file's, are used."""
+    def borrows(self, key: Optional[str] = None) -> bool:
+        """Whether bytes of the object ``key``, or of any, which is not this file's, are used."""
         with self._lock.shared():
-            return any([isinstance(run.source, Remote) and run.source.key == key and self._is_borrowed(run.source)
-                        for run in self._extents.runs()])
+            return any([isinstance(run.source, Remote) and key in (None, run.source.key)
+                        and self._is_borrowed(run.source) for run in self._extents.runs()])
 
     def _is_borrowed(self, source: Remote) -> bool:
         base = self._base

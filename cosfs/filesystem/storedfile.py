@@ -148,7 +148,7 @@ class StoredFile:
         Raises: StagingFull, StagingFailed; what was promised before holds.
         """
         with self._mutation:
-            if self._journal is None:
+            if self._journal is None or self._content.borrows():  # other hosts may change what it borrows
                 return False
             try:
                 with self._content.holding() as local:

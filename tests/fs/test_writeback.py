@@ -102,6 +102,16 @@ def test_a_temporary_file_that_is_removed_costs_nothing(hosts: Hosts, client: Me
     assert hosts.folders() == []
 
 
+def test_a_copy_of_what_is_in_the_bucket_is_made_at_once(hosts: Hosts, client: MemoryClient) -> None:
+    client.add("source", DATA[:100_000])
+    w = hosts.start()
+    source, target = w.open("/source", os.O_RDONLY), w.open("/target", os.O_WRONLY | os.O_CREAT)
+    assert w.filesystem.copy_range(source, 0, target, 0, 100_000) == 100_000
+    w.close(target)
+    assert client.body("target") == DATA[:100_000]
+    w.close(source)
+
+
 def test_a_file_is_stored_after_its_delay(hosts: Hosts, client: MemoryClient) -> None:
     w = hosts.start(delay=0.01)
     gate = client.block("put_object")
