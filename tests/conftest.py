@@ -43,6 +43,8 @@ _folder_numbers = itertools.count(1)
 
 def pytest_configure(config: pytest.Config) -> None:
     faulthandler.register(signal.SIGUSR1, all_threads=True)
+    # A shell that runs the tests in the background has them ignore this, and what they start would, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     state = tempfile.TemporaryDirectory(prefix="cosfs-state-")
     config.add_cleanup(state.cleanup)
     os.environ["XDG_STATE_HOME"] = state.name  # for mounts that are given no state_dir

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from cosfs.units import MIB
-from tests.fs.test_writeback import LATER, Hosts
 from tests.support.memory_client import MemoryClient
+from tests.support.writeback_hosts import LATER, Hosts
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 DATA = st.binary(max_size=40)
