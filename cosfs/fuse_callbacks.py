@@ -32,7 +32,6 @@ _UTIME_NOW = (1 << 30) - 1  # sys/stat.h
 _UTIME_OMIT = (1 << 30) - 2
 _KEEP = (1 << 32) - 1
 """The -1 of chown(2), unsigned."""
-_BLOCK_BYTES = 4096
 _SECTOR_BYTES = 512
 """Unit of st_blocks (stat(2))."""
 
@@ -108,7 +107,7 @@ class Callbacks:
         st = buf.contents
         st.st_mode, st.st_nlink, st.st_uid, st.st_gid = attr.mode, attr.nlink, attr.uid, attr.gid
         st.st_rdev, st.st_size, st.st_blksize, st.st_blocks = (
-            attr.rdev, attr.size_bytes, _BLOCK_BYTES, -(-attr.size_bytes // _SECTOR_BYTES))
+            attr.rdev, attr.size_bytes, attr.block_bytes, -(-attr.size_bytes // _SECTOR_BYTES))
         for spec, time_ns in ((st.st_atimespec, attr.atime_ns), (st.st_mtimespec, attr.mtime_ns),
                               (st.st_ctimespec, attr.ctime_ns)):
             spec.tv_sec, spec.tv_nsec = divmod(time_ns, 1_000_000_000)

@@ -32,7 +32,7 @@ from cosfs.errors import (
 from cosfs.filesystem.conflicts import ForeignVersion, must_be_new, second_paths
 from cosfs.filesystem.content import FileContent, NotReadable
 from cosfs.filesystem.context import Context
-from cosfs.filesystem.types import Attr
+from cosfs.filesystem.types import WRITE_BLOCK_BYTES, Attr
 from cosfs.filesystem.writeback_journal import Journal, Record, Waiting
 from cosfs.namespace.attributes import Attributes, decode_file
 
@@ -115,7 +115,8 @@ class StoredFile:
         return self.base is not None
 
     def stat(self) -> Attr:
-        return self._context.show(self.attributes, self.size_bytes, nlink=0 if self.detached else 1)
+        attr = self._context.show(self.attributes, self.size_bytes, nlink=0 if self.detached else 1)
+        return attr._replace(block_bytes=WRITE_BLOCK_BYTES) if self.content_dirty else attr
 
     def version(self) -> Optional[Tuple[str, str]]:
         """Key and ETag of the object version that the content is based on."""

@@ -40,6 +40,13 @@ class Purpose(enum.Enum):
     OTHER = "other"
 
 
+READ_BLOCK_BYTES = 4096
+WRITE_BLOCK_BYTES = 1 << 20
+"""``st_blksize``, in pieces of which programs read and write. Those that read here and there would fetch too much by
+large ones. While a file is being written they save the kernel's questions before each piece (measured: ``cp`` of 1 GiB
+in 2.7 s instead of 3.5 with libfuse 3, in 3.1 to 3.3 instead of 3.4 with libfuse 2)."""
+
+
 class Attr(NamedTuple):
     """What stat(2) tells. A tuple, because one is made for each call."""
 
@@ -52,6 +59,7 @@ class Attr(NamedTuple):
     ctime_ns: int
     nlink: int = 1
     rdev: int = 0
+    block_bytes: int = READ_BLOCK_BYTES
 
 
 class Dirent(NamedTuple):

@@ -94,3 +94,10 @@ def test_an_edit_that_the_disk_has_no_room_for_is_told_and_changes_nothing(
     assert store.body("large") == b""
     (mount.point / "next").write_bytes(BLOCK)
     assert store.body("next") == BLOCK
+
+
+def test_programs_write_in_large_pieces_and_read_in_small_ones(make_mount: MountFactory) -> None:
+    path = make_mount().point / "file"
+    with open(path, "wb") as file:
+        assert os.fstat(file.fileno()).st_blksize == MIB
+    wait_until(lambda: os.stat(path).st_blksize == 4096)
