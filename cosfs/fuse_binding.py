@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import codecs
 import ctypes
+import logging
 import signal
 import threading
 from functools import partial
@@ -21,6 +22,8 @@ from cosfs.config import FuseOptions
 from cosfs.fuse_callbacks import THREADS, Callbacks
 
 __all__ = ["COPIES", "caller_ids", "run"]
+
+log = logging.getLogger(__name__)
 
 COPIES = False
 
@@ -135,6 +138,8 @@ class _Loops:
             for number in range(min(_FIRST_THREADS, self._most)):
                 self._add()
                 self._spare += [None] * (number > 0)
+            if not self._threads:
+                raise RuntimeError("no thread can be started")
             self._stop.wait()
             self._end()
         finally:
@@ -157,8 +162,13 @@ class _Loops:
                 ended = threading.Event()
                 thread = threading.Thread(target=self._work, args=(ended,), daemon=True,
                                           name=f"cosfs-fuse-{len(self._threads)}")
-                self._threads.append((thread, ended))
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError as exc:  # nothing may come out of here: libfuse would take it for an answer
+                    log.warning("no more than %d threads serve the mount: %s", len(self._threads), exc)
+                    self._most = len(self._threads)
+                else:
+                    self._threads.append((thread, ended))
 
     def _on_signal(self, number: int, frame: Any) -> None:
         self._stop.set()

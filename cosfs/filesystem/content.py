@@ -350,7 +350,7 @@ class FileContent:
             raise
         self._uploading = False
         self._end_stream()
-        if small:
+        if small and committed.stored.etag:
             self._context.tree.bodies.put(key, committed.stored.etag, small)
         return committed
 

@@ -249,8 +249,11 @@ class FileOperations:
         if file is None:
             return
         self.commit_untold(file)
-        if (self._writeback is None or not self._writeback.keeps(file)) and self._table.drop(file):
+        if self._drop(file):
             file.close()
+
+    def _drop(self, file: OpenFile) -> bool:
+        return self._table.drop(file) if self._writeback is None else self._table.drop(file, self._writeback.keeps)
 
     def _settle_copies(self, file: OpenFile) -> None:
         """Files that were copied from the stored version of one that is going to be stored again are stored first."""

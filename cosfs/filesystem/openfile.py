@@ -301,8 +301,8 @@ class OpenFile(StoredFile):
             before = self.path, self.key, self._exclusive
             self.path, self.key, self._exclusive = path, key, False
             try:
-                if self.promised:
-                    self.promise()
+                if self.promised and not self.promise():
+                    self.commit()
             except BaseException:
                 self.path, self.key, self._exclusive = before
                 raise

@@ -83,10 +83,14 @@ class OpenFileTable:
             self._counts[file] -= 1
             return None if self._counts[file] else file
 
-    def drop(self, file: OpenFile) -> bool:
-        """Take a file without handles out of the table; False when it was opened again meanwhile."""
+    def drop(self, file: OpenFile, is_kept: Callable[[OpenFile], bool] = lambda _: False) -> bool:
+        """Take a file without handles out of the table; False when it was opened again meanwhile.
+
+        ``is_kept``, which is asked under the lock, says that somebody else needs it: who opened the file, changed and
+        closed it has told them before the last handle was gone.
+        """
         with self._lock:
-            if self._counts.get(file):
+            if self._counts.get(file) or is_kept(file):
                 return False
             self._counts.pop(file, None)
             # The hidden name of a removed file stays until libfuse removes that too (``forget``).

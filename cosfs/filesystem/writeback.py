@@ -10,7 +10,7 @@ What has been changed since, and not closed or synced, is left for a while: the 
 Space for staged bytes that runs out is made by uploads, which need no delay then, as long as one of them succeeds.
 
 Threading: any thread. One thread of its own looks what is due, a pool stores it. Lock order: mutation lock of a file,
-then ``_changed``.
+then the open-file table, then ``_changed``.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ class Writeback:
                 with self._changed:
                     del self._waiting[file]
                     self._unreachable = False
-        if not self.keeps(file) and self._table.drop(file):
+        if self._table.drop(file, self.keeps):
             file.close()
         self._context.staging.progressed()
 

@@ -22,6 +22,7 @@ from cosfs.filesystem.rename_recovery import Recovered
 from cosfs.filesystem.writeback_journal import PREFIX, Journal, JournalDamaged, Waiting, files_wait, in_use, peek
 from cosfs.namespace.paths import join
 from cosfs.units import MIB
+from cosfs.writing.staging import sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -157,6 +158,7 @@ def _export(context: Context, journal: Journal, row: Waiting, target: str, *, di
             local.truncate(file.size_bytes)
             local.flush()
             os.fsync(local.fileno())
+        sync_folder(os.path.dirname(path))
         if missing:
             return path, f"{missing} of its {file.size_bytes} bytes cannot be had, and are zeros"
         if discard:

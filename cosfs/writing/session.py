@@ -112,10 +112,13 @@ class UploadSession:
     def complete(self, *, forbid_overwrite: bool = False) -> Tuple[StoredObject, Optional[int]]:
         """Wait for all parts and make the object of them. Returns it with its CRC-64, if that is known.
 
-        Raises: the first error of a part, ObjectExists, UploadNotFound, IntegrityError (the checksum that the service
-        found for the object is not that of the parts).
+        Raises: the first error of a part, ObjectExists, UploadNotFound, IntegrityError (a part was never sent; the
+        checksum that the service found for the object is not that of the parts).
         """
         parts = [part for part in wait_all(self._parts[number] for number in sorted(self._parts)) if part]
+        if len(parts) < len(self._parts):
+            missing = len(self._parts) - len(parts)
+            raise IntegrityError(f"{self.key}: {missing} of {len(self._parts)} parts were not sent")
         stored = self._client.complete_multipart_upload(self.key, self._upload_id, parts,
                                                         forbid_overwrite=forbid_overwrite)
         self._open = False

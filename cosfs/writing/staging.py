@@ -146,6 +146,7 @@ class StagingFile:
         self._descriptor = descriptor
         self._path = path
         self._kept = False
+        self._name_synced = False
         self._staged = 0
         self._reserved = 0
 
@@ -229,9 +230,12 @@ class StagingFile:
         return os.path.basename(self._path)
 
     def sync(self) -> None:
-        """Have all bytes on the disk. Raises: StagingFull, StagingFailed."""
+        """Have all bytes on the disk, and the name, if it has one. Raises: StagingFull, StagingFailed."""
         try:
             os.fdatasync(self._descriptor)
+            if self._path and not self._name_synced:
+                sync_folder(os.path.dirname(self._path))
+                self._name_synced = True
         except OSError as exc:
             _fail("sync the staging file", exc)
 
@@ -262,6 +266,15 @@ def _fallocate(descriptor: int, mode: int, offset: int, length: int) -> bool:
         return False
     off_t = ctypes.c_int64
     return bool(function(descriptor, mode, off_t(offset), off_t(length)) == 0)
+
+
+def sync_folder(path: str) -> None:
+    """Have the names in a folder on the disk: syncing a file need not do that (fsync(2)). Raises: OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _fail(action: str, exc: OSError) -> NoReturn:

@@ -323,6 +323,22 @@ def test_a_part_that_is_started_again_replaces_the_first(world: World) -> None:
     assert world.client.body("k") == new.expected
 
 
+def test_a_part_that_was_never_sent_makes_no_object(world: World) -> None:
+    file = world.new()
+    file.write(0, some_bytes(200))
+    with world.uploader.session("k", HEADERS) as session:
+        session.begin()
+        session.start_upload(1, content(world, file, 0, 100))
+        session.wait(1)
+        session._failed.set()  # as another part that fails would
+        session.start_upload(2, content(world, file, 100, 200))
+        assert session.forgive() == [2]
+        with pytest.raises(IntegrityError, match="1 of 2 parts"):
+            session.complete()
+    assert "k" not in world.client.objects
+    world.settled()
+
+
 def test_a_session_that_is_left_without_complete_is_aborted(world: World) -> None:
     file = world.new()
     file.write(0, b"never stored")

@@ -102,6 +102,34 @@ def test_a_temporary_file_that_is_removed_costs_nothing(hosts: Hosts, client: Me
     assert hosts.folders() == []
 
 
+def test_a_file_that_is_changed_and_closed_while_its_upload_ends_is_not_let_go(
+        hosts: Hosts, client: MemoryClient, monkeypatch: pytest.MonkeyPatch,
+        expected_logs: Callable[[str], None]) -> None:
+    expected_logs("files that an ended mount had left .* stored")
+    w = hosts.start()
+    table = w.filesystem._table
+    drop, changed, dropped = table.drop, threading.Event(), threading.Event()
+
+    def late_drop(*args: Any) -> bool:
+        if changed.is_set():
+            return bool(drop(*args))
+        changed.set()
+        write(w, "/f", DATA[:200_000])
+        result = bool(drop(*args))
+        dropped.set()
+        return result
+
+    write(w, "/f", DATA[:100_000])
+    monkeypatch.setattr(table, "drop", late_drop)
+    w.filesystem._context.staging.make_room()  # which brings the upload
+    assert dropped.wait(WAIT_S)
+    assert client.body("f") == DATA[:100_000]
+    assert read(w, "/f") == DATA[:200_000]
+    hosts.crash(w)
+    hosts.start()
+    assert client.body("f") == DATA[:200_000]
+
+
 def test_a_copy_of_what_is_in_the_bucket_is_made_at_once(hosts: Hosts, client: MemoryClient) -> None:
     client.add("source", DATA[:100_000])
     w = hosts.start()

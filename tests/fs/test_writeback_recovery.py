@@ -118,6 +118,19 @@ def test_removed_stays_removed_and_renamed_stays_renamed(hosts: Hosts, client: M
         "to": b"from", "target": b"source", "d1": b"d1", "moved/f": b"in a folder"}
 
 
+def test_a_renamed_file_that_borrows_what_is_in_the_bucket_stays_renamed(hosts: Hosts, client: MemoryClient) -> None:
+    client.add("source", DATA[:100_000])
+    w = hosts.start()
+    write(w, "/from", b"promised")
+    source, target = w.open("/source", os.O_RDONLY), w.open("/from", os.O_WRONLY)
+    w.filesystem.copy_range(source, 0, target, 8, 100_000)
+    w.rename("/from", "/to")
+    hosts.crash(w)
+    hosts.start()
+    assert sorted(client.objects) == ["source", "to"]
+    assert client.body("to") == b"promised" + DATA[:100_000]
+
+
 def test_an_edit_of_a_large_object_is_finished_by_the_next_mount(hosts: Hosts, client: MemoryClient,
                                                                  expected_logs: Callable[[str], None]) -> None:
     expected_logs("files that an ended mount had left .* stored")

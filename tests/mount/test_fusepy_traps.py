@@ -12,10 +12,11 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Iterator, List
+from typing import Callable, Iterator, List
 
 import pytest
 
@@ -227,3 +228,21 @@ def _processes_with(word: str) -> List[int]:
             if word.encode() in words and int(entry.name) != os.getpid():
                 found.append(int(entry.name))
     return found
+
+
+def test_a_thread_that_cannot_be_started_is_nobodys_answer(monkeypatch: pytest.MonkeyPatch,
+                                                           expected_logs: Callable[[str], None]) -> None:
+    """An exception that leaves a callback of ctypes is a zero for libfuse: a clean end of file, a write that worked."""
+    from cosfs.fuse_binding import _Loops
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    expected_logs("no more than 0 threads serve the mount")
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    loops = _Loops(0, 8)
+    loops.begin_call()
+    loops.begin_call()
+    assert loops._threads == []
+    with pytest.raises(RuntimeError, match="no thread can be started"):
+        loops.run()

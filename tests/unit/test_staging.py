@@ -37,6 +37,22 @@ def test_nothing_has_a_name(area: StagingArea) -> None:
     staged.close()
 
 
+def test_syncing_a_file_with_a_name_syncs_the_name_once(area: StagingArea, tmp_path: Path,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: List[str] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
+    unnamed = area.open()
+    unnamed.sync()
+    assert synced == []
+    area.use_names_in(str(tmp_path))
+    named = area.open()
+    named.sync()
+    named.sync()
+    assert synced == [str(tmp_path)]
+    named.close()
+    unnamed.close()
+
+
 def test_limit_is_shared_and_refused_bytes_change_nothing(area: StagingArea) -> None:
     one, other = area.open(), area.open()
     one.reserve(600)
