@@ -183,17 +183,24 @@ class StoredFile:
         metadata = self._context.headers(self.path, self.attributes, self.base).metadata
         self._attempts = [_Attempt(metadata, self.size_bytes, self._modifications)]
 
-    def commit_taken_up(self) -> None:
-        """Store it, unless that process did, and only did not come to note it. Raises: as ``commit``."""
+    def commit_taken_up(self, promised_s: float) -> None:
+        """Store it, unless that process did, and only did not come to note it.
+
+        ``promised_s``: when it was promised, seconds since the epoch. That may be long ago, so what another host has
+        stored after is not replaced, whatever ``conflict=`` says. Raises: ForeignVersion; as ``commit``.
+        """
         with self._mutation:
-            if self._content.remote_bytes:
-                try:
-                    found = self._context.client.head_object(self.key)
-                except ObjectNotFound:
-                    found = None
-                if found is not None and self._is_own_attempt(found):
-                    self.withdraw()
-                    return
+            try:
+                found = self._context.client.head_object(self.key)
+            except ObjectNotFound:
+                found = None
+            if found is not None and self._is_own_attempt(found):
+                self.withdraw()
+                return
+            if found is not None and found.last_modified_s > promised_s \
+                    and (self.base is None or found.etag != self.base.etag) \
+                    and self._context.config.conflict is Conflict.OVERWRITE:
+                raise ForeignVersion(f"{self.key} was stored in the bucket after this was")
             self.commit()
 
     # Into the bucket

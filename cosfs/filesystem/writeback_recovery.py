@@ -104,7 +104,7 @@ def _store(context: Context, journal: Journal, row: Waiting) -> str:
     file = _file(context, journal, row)
     try:
         file.take_up(journal, row)
-        file.commit_taken_up()
+        file.commit_taken_up(row.since_s)
         return ""
     except CosfsError as exc:
         try:

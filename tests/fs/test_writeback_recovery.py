@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
@@ -302,6 +304,19 @@ def test_a_conflict_makes_a_second_name_with_keep_both(hosts: Hosts, client: Mem
     assert client.body("f") == b"theirs"
     [second] = [key for key in client.objects if key != "f"]
     assert client.body(second) == b"ours"
+
+
+def test_what_was_stored_after_a_promise_is_not_replaced_by_it(hosts: Hosts, client: MemoryClient,
+                                                               expected_logs: Callable[[str], None]) -> None:
+    expected_logs("had left 0 are stored, 1 stay|was stored in the bucket after this was")
+    w = hosts.start()
+    write(w, "/f", b"promised long ago")
+    hosts.crash(w)
+    info = client.add("f", b"newer")
+    client.objects["f"] = replace(client.objects["f"], info=replace(info, last_modified_s=time.time() + 5))
+    hosts.stop(hosts.start())
+    assert client.body("f") == b"newer"
+    assert hosts.waiting() == ["/f"]
 
 
 def test_an_edit_whose_object_has_changed_since_is_kept(hosts: Hosts, client: MemoryClient, tmp_path: Path,
