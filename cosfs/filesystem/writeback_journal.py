@@ -102,21 +102,20 @@ class Journal:
     @classmethod
     def create(cls, state_folder: str, prefix: str) -> Journal:
         """An empty one in a new folder. Raises: StagingFull, StagingFailed."""
-        with _local_errors():
+        with _local_errors(), contextlib.ExitStack() as undo:
             lock: Optional[int] = None
             while lock is None:  # a recovery may remove an empty folder before it is locked
                 folder = tempfile.mkdtemp(prefix=PREFIX, dir=state_folder)
                 lock = _lock(folder)
-            try:
-                connection = _connect(os.path.join(folder, _DATABASE))
-                with connection:
-                    connection.execute("INSERT INTO about VALUES (?)", (prefix,))
-                _sync_folder(folder)
-                _sync_folder(state_folder)
-            except BaseException:
-                os.close(lock)
-                raise
-            return cls(folder, lock, connection, prefix)
+            undo.callback(os.close, lock)
+            connection = undo.enter_context(contextlib.closing(_connect(os.path.join(folder, _DATABASE))))
+            with connection:
+                connection.execute("INSERT INTO about VALUES (?)", (prefix,))
+            _sync_folder(folder)
+            _sync_folder(state_folder)
+            journal = cls(folder, lock, connection, prefix)
+            undo.pop_all()
+            return journal
 
     @classmethod
     def take_over(cls, folder: str) -> Optional[Journal]:
@@ -124,24 +123,22 @@ class Journal:
 
         Raises: JournalDamaged, StagingFailed.
         """
-        with _local_errors():
+        with _local_errors(), contextlib.ExitStack() as undo:
             lock = _lock(folder)
             if lock is None:
                 return None
+            undo.callback(os.close, lock)
+            path = os.path.join(folder, _DATABASE)
+            if not os.path.exists(path):
+                _remove_folder(folder)
+                return None
             try:
-                path = os.path.join(folder, _DATABASE)
-                if not os.path.exists(path):
-                    _remove_folder(folder)
-                    os.close(lock)
-                    return None
-                connection = _connect(path)
-                return cls(folder, lock, connection, _prefix(connection))
+                connection = undo.enter_context(contextlib.closing(_connect(path)))
+                journal = cls(folder, lock, connection, _prefix(connection))
             except sqlite3.DatabaseError as exc:
-                os.close(lock)
                 raise JournalDamaged(f"{folder}: {exc}") from exc
-            except BaseException:
-                os.close(lock)
-                raise
+            undo.pop_all()
+            return journal
 
     def put(self, record: Record, number: Optional[int] = None, *, now_s: float) -> int:
         """Have a file on the disk, in place of row ``number`` if it is given; returns the row's number.

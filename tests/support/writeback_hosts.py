@@ -58,6 +58,10 @@ class Hosts:
             filesystem._changes._timer.cancel()
         journal._connection.close()
         os.close(journal._lock_descriptor)
+        headers = filesystem._headers
+        assert headers is not None
+        with headers._connection_lock:
+            headers._close_reader_locked()
 
     def close(self) -> None:
         for filesystem in self._alive:
