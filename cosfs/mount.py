@@ -30,6 +30,7 @@ from cosfs.fuse_library import find_binding
 from cosfs.operations import CosOperations
 from cosfs.preflight import MountError, check_bucket, check_local
 from cosfs.state import bucket_folder, cache_folder, make_folder
+from cosfs.units import MIB
 
 log = logging.getLogger(__name__)
 
@@ -156,11 +157,16 @@ def _allocate_from_one_heap() -> None:
 
     By default every thread has a heap of its own and keeps what was freed there. Measured with a memory limit of
     64 MiB while 300 MiB were read: 270 MiB resident, 104 with one heap, and reading was no slower.
+
+    The buffers that libfuse makes for each read or write, of up to 1 MiB, stay in the heap: their pages would go back to
+    the system after each, and be cleared for the next (measured: 0.3 s of CPU in 1 GiB read).
     """
-    m_arena_max = -8  # malloc.h
+    m_arena_max, m_trim_threshold, m_mmap_threshold = -8, -1, -3  # malloc.h
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(m_arena_max, 1)
+        mallopt(m_trim_threshold, 16 * MIB)
+        mallopt(m_mmap_threshold, 2 * MIB)
 
 
 def _serve(config: MountConfig, settings: ClientConfig, ready: Callable[[], None]) -> None:

@@ -34,7 +34,8 @@ from cosfs.cos.headers import HeaderList
 from cosfs.cos.wire import Payload, Response, exchange, request_head
 from cosfs.errors import CosClientError, InvalidAnswer, InvalidParameter, NetworkError, RequestTimeout, TlsError
 
-_RECEIVE_BYTES = 256 * 1024  # small enough for an early first byte, large enough to cost no CPU
+_RECEIVE_BYTES = 256 * 1024  # small enough for an early first byte
+_LATER_BYTES = 1024 * 1024  # large enough to cost no CPU
 _DRAIN_BYTES = 64 * 1024  # reading this much is cheaper than a new connection
 _MAX_TEXT_BYTES = 64 * 1024 * 1024  # a page of 1,000 keys of 850 bytes has 6 MB when percent-encoded
 
@@ -122,7 +123,7 @@ class Answer:
         """Receive some bytes; 0 at the end. Raises: NetworkError, RequestTimeout, InvalidAnswer."""
         error: CosClientError
         try:
-            count = self._response.readinto(view[:_RECEIVE_BYTES])
+            count = self._response.readinto(view[:_RECEIVE_BYTES if self._received < _LATER_BYTES else _LATER_BYTES])
         except _Failures as exc:
             error = _error_of(exc, "the answer broke off")
         else:
@@ -167,7 +168,7 @@ class Answer:
         if self.length is None or self.length - self._received > _DRAIN_BYTES:
             return False
         try:
-            self._response.read()
+            self._response.drain()
         except _Failures:
             return False
         return True

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left, bisect_right
-from typing import Dict, Iterator, List, Optional
+from typing import Dict, Iterator, List, Optional, Tuple
 
 from cosfs.executor import ByteBudget
 from cosfs.reading.buffers import NO_BUFFER, Buffer, is_lent
@@ -51,11 +51,34 @@ class Range:
         self.spent = False
         self.ended = False
         self.error: Optional[BaseException] = None
-        self.arrived = threading.Condition(table.store.lock)
+        self._waiting: List[Tuple[int, threading.Lock]] = []
 
     @property
     def size_bytes(self) -> int:
         return self.stop - self.start
+
+    def gate_locked(self, count: int) -> Optional[threading.Lock]:
+        """What to acquire to wait until the first ``count`` bytes are there, or the fetch is over; None if that is so.
+
+        A thread is woken up when its own bytes are there, and needs no other lock then.
+        """
+        if self.filled >= count or self.ended:
+            return None
+        gate = threading.Lock()
+        gate.acquire()
+        self._waiting.append((count, gate))
+        return gate
+
+    def note_locked(self, filled: int) -> None:
+        """So many bytes are there."""
+        self.filled = filled
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for count, gate in waiting:
+                if count <= filled or self.ended:
+                    gate.release()
+                else:
+                    self._waiting.append((count, gate))
 
 
 class RangeTable:
@@ -64,6 +87,8 @@ class RangeTable:
     def __init__(self, store: RangeStore) -> None:
         self.store = store
         self.closed = False
+        self.removals = 0
+        """How many ranges have left so far."""
         self._starts: List[int] = []
         self._ranges: List[Range] = []
 
@@ -96,6 +121,7 @@ class RangeTable:
         index = bisect_right(self._starts, item.start) - 1
         if index >= 0 and self._ranges[index] is item:
             del self._starts[index], self._ranges[index]
+            self.removals += 1
 
     def all_locked(self) -> List[Range]:
         return list(self._ranges)
@@ -193,12 +219,10 @@ class RangeStore:
         self.fetching -= not item.background
         item.ended = True
         item.error = error
-        if error is None:
-            item.filled = item.size_bytes
-        else:
+        if error is not None:
             item.table.remove_locked(item)
+        item.note_locked(item.size_bytes if error is None else item.filled)
         self._settle_locked(item)
-        item.arrived.notify_all()
 
     def clear_small_locked(self, table: RangeTable, start: int, stop: int) -> None:
         """Give up small idle ranges, so that large ones need not be fetched around them."""

@@ -130,8 +130,8 @@ class ExtentMap:
         while start < stop:
             end = min(self._end(index), stop)
             source = self._sources[index]
-            if isinstance(source, Remote):
-                source = replace(source, offset=source.offset + start)
+            if isinstance(source, Remote):  # ``replace`` takes eight times as long, and this is done for every read
+                source = Remote(source.key, source.etag, source.offset + start, source.object_bytes)
             yield Run(start, end, source)
             start = end
             index += 1

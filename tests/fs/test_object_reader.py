@@ -84,7 +84,7 @@ def test_every_request_carries_the_etag_and_a_change_is_passed_on(world: Reading
 def test_bytes_are_handed_out_before_the_range_is_complete(world: ReadingWorld) -> None:
     reader = world.reader("k", DATA)
     gate = world.client.block("get_object", after_bytes=MIB)
-    assert reader.read(0, STEP, Window(0, 4 * MIB)) == DATA[:STEP]
+    assert reader.read(0, STEP, Window(0, 3 * MIB)) == DATA[:STEP]
     gate.wait_entered()
     assert reader.read(MIB - STEP, STEP) == DATA[MIB - STEP:MIB]
     late = world.start(lambda: reader.read(MIB - 10, 20))
@@ -141,6 +141,30 @@ def test_read_ahead_runs_while_the_reader_has_its_bytes(world: ReadingWorld) -> 
         gate.wait_entered()
     for gate in gates:
         gate.open()
+
+
+@pytest.mark.parametrize("window_mib, sizes", [
+    (3, [3]), (4, [1] * 4), (8, [2] * 4), (20, [5] * 4), (24, [5] * 4 + [4])])
+def test_a_window_that_is_not_full_yet_comes_in_several_ranges(world: ReadingWorld, window_mib: int,
+                                                               sizes: List[int]) -> None:
+    reader = world.reader("k", bytes(24 * MIB))
+    for start in range(0, window_mib * MIB, STEP):
+        assert reader.read(start, STEP, Window(0, window_mib * MIB)) == bytes(STEP)
+    assert sorted(world.gets()) == sorted(size * MIB for size in sizes)
+
+
+def test_what_was_begun_is_begun_again_when_it_was_given_up(world: ReadingWorld) -> None:
+    reader = world.reader("k", DATA)
+    window = Window(0, 8 * MIB)
+    for _ in range(2):  # the second time nothing has to be begun
+        for start in range(0, 8 * MIB, STEP):
+            assert reader.read(start, STEP, window) == DATA[start:start + STEP]
+    assert sum(world.gets()) == 8 * MIB
+    world.budget.acquire(world.budget.limit_bytes)  # takes all ranges away
+    world.budget.release(world.budget.limit_bytes)
+    for start in range(0, 8 * MIB, STEP):
+        assert reader.read(start, STEP, window) == DATA[start:start + STEP]
+    assert sum(world.gets()) == 16 * MIB
 
 
 def test_read_ahead_begins_only_with_room_in_the_budget() -> None:
