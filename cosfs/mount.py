@@ -158,7 +158,7 @@ def _allocate_from_one_heap() -> None:
     By default every thread has a heap of its own and keeps what was freed there. Measured with a memory limit of
     64 MiB while 300 MiB were read: 270 MiB resident, 104 with one heap, and reading was no slower.
 
-    The buffers that libfuse makes for each read or write, of up to 1 MiB, stay in the heap: their pages would go back to
+    The buffers that libfuse makes for each read, of up to 1 MiB, stay in the heap: their pages would go back to
     the system after each, and be cleared for the next (measured: 0.3 s of CPU in 1 GiB read).
     """
     m_arena_max, m_trim_threshold, m_mmap_threshold = -8, -1, -3  # malloc.h

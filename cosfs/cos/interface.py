@@ -12,10 +12,18 @@ only ``CosClientError`` and ``CosServiceError``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Callable, Iterator, Mapping, Optional, Protocol, Sequence, Tuple, Union
+from typing import Callable, Iterator, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple, Union
 
 Body = Union[bytes, bytearray, memoryview]
 """A body in memory."""
+
+
+class FileBytes(NamedTuple):
+    """The bytes ``[start, stop)`` of an open file, which stay as they are until the request that sends them ends."""
+
+    descriptor: int
+    start: int
+    stop: int
 
 
 class StoredBody(Protocol):
@@ -27,6 +35,9 @@ class StoredBody(Protocol):
 
     def chunks(self) -> Iterator[memoryview]:
         """All bytes, from the first, at each call; a chunk is valid until the next one. Raises: CosfsError."""
+
+    def pieces(self) -> Iterator[Union[memoryview, FileBytes]]:
+        """The same bytes for who need not see them: what lies in a file is only named."""
 
 
 UploadBody = Union[Body, StoredBody]

@@ -240,7 +240,7 @@ def check_body(body: UploadBody, *, with_md5: bool) -> CheckedBody:
         sent, size_bytes, pieces = body, memoryview(body).nbytes, iter((memoryview(body),))
     else:
         size_bytes, pieces = body.size_bytes, body.chunks()
-        sent = StreamedBody(body.chunks, size_bytes, steady=True)
+        sent = StreamedBody(body.chunks, size_bytes, steady=True, pieces=body.pieces)
     if size_bytes > MAX_PUT_BYTES:
         raise InvalidParameter(f"{size_bytes} bytes are more than one request can carry ({MAX_PUT_BYTES})")
     checksum = 0

@@ -19,10 +19,11 @@ from typing import Callable, Dict, FrozenSet, Iterable, List, Mapping, Optional,
 from cosfs.cos.dialect import CosDialect, Dialect, S3Dialect
 from cosfs.cos.endpoint import ClientConfig, Endpoint, Target
 from cosfs.cos.headers import HeaderList, Headers, parse_http_date
-from cosfs.cos.interface import Body
+from cosfs.cos.interface import Body, FileBytes
 from cosfs.cos.retry import Retrying, is_throttled
 from cosfs.cos.signing import Credentials, Pairs
 from cosfs.cos.transport import Answer, Transport, TransportFailure, TransportSettings
+from cosfs.cos.wire import Payload
 from cosfs.cos.xml import is_error
 from cosfs.errors import CosException, CosServiceError, InvalidAnswer, parse_error_document, service_error
 from cosfs.version import __version__
@@ -41,13 +42,15 @@ _KEY_CODES = frozenset(("ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotM
 class StreamedBody:
     """A body that is not in memory. ``length`` None: sent chunked. ``rewind`` None: it can be sent once.
 
-    ``steady``: each call of ``chunks`` begins anew, so the body can be hashed before it is sent.
+    ``steady``: each call of ``chunks`` begins anew, so the body can be hashed before it is sent. ``pieces``: the same
+    bytes, to be sent.
     """
 
     chunks: Callable[[], Iterable[Body]]
     length: Optional[int] = None
     rewind: Optional[Callable[[], None]] = None
     steady: bool = False
+    pieces: Optional[Callable[[], Iterable[Union[Body, FileBytes]]]] = None
 
 
 @dataclass(frozen=True)
@@ -276,13 +279,13 @@ def _hashable(body: Union[Body, StreamedBody, None]) -> Optional[Iterable[Body]]
     return () if body is None else (body,)
 
 
-def _body_of(request: Request) -> tuple[HeaderList, Union[Body, Iterable[Body], None]]:
+def _body_of(request: Request) -> tuple[HeaderList, Payload]:
     """The headers with those that describe the body, and the body as the transport takes it."""
     headers, body = list(request.headers), request.body
     if isinstance(body, StreamedBody):
         headers.append(("Transfer-Encoding", "chunked") if body.length is None
                        else ("Content-Length", str(body.length)))
-        return headers, body.chunks()
+        return headers, (body.pieces or body.chunks)()
     if body is None:
         if request.method in ("PUT", "POST", "DELETE"):
             headers.append(("Content-Length", "0"))

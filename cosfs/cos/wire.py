@@ -2,7 +2,8 @@
 
 In urllib3 and http.client most of the CPU of a small request goes into ``email.parser``, copies of the headers
 and checks of each (measured; figures in transport.py). The bodies of answers are left to http.client, but for large
-ones without TLS: those come in few pieces, each of which costs waking a thread (``Response.readinto``).
+ones without TLS: those come in few pieces, each of which costs waking a thread (``Response.readinto``). Nor are bytes
+of files copied to be sent, without TLS (sendfile(2)).
 
 Source: RFC 9112. An answer whose framing is in doubt is refused: folded or malformed headers, several
 different lengths, codings other than chunked.
@@ -10,17 +11,20 @@ different lengths, codings other than chunked.
 
 from __future__ import annotations
 
+import errno
 import http.client
+import os
 import re
 import socket
 import struct
-from typing import Iterable, List, Optional, Tuple, Union
+from contextlib import ExitStack, contextmanager
+from typing import Iterable, Iterator, List, Optional, Tuple, Union
 
 from cosfs.cos.headers import HeaderList, Headers
-from cosfs.cos.interface import Body
-from cosfs.errors import InvalidParameter
+from cosfs.cos.interface import Body, FileBytes
+from cosfs.errors import InvalidParameter, StagingFailed
 
-Payload = Union[Body, Iterable[Body], None]
+Payload = Union[Body, Iterable[Union[Body, FileBytes]], None]
 
 _MAX_HEAD_BYTES = 64 * 1024  # http.client's limit for one line; services limit the headers of an object to some KiB
 _SEND_BYTES = 256 * 1024  # the time-out is for each of these
@@ -78,10 +82,58 @@ def _send(sock: socket.socket, head: bytes, payload: Payload, *, chunked: bool) 
     else:
         sock.sendall(head)
         for piece in payload:
-            if piece:
+            if isinstance(piece, FileBytes):
+                _send_file(sock, piece)
+            elif piece:
                 sock.sendall(b"".join((b"%x\r\n" % len(piece), piece, b"\r\n")) if chunked else piece)
         if chunked:
             sock.sendall(b"0\r\n\r\n")
+
+
+def _send_file(sock: socket.socket, piece: FileBytes) -> None:
+    """Raises: OSError; StagingFailed, when it is the file that cannot be read."""
+    descriptor, start, stop = piece
+    try:
+        if type(sock) is not socket.socket:
+            for position in range(start, stop, _SEND_BYTES):
+                sock.sendall(_read_file(descriptor, position, min(_SEND_BYTES, stop - position)))
+            return
+        with _kernel_waits(sock, socket.SO_SNDTIMEO):
+            while start < stop:
+                count = os.sendfile(sock.fileno(), descriptor, start, stop - start)
+                if not count:
+                    raise StagingFailed(f"a file ends at byte {start}, before all was sent")
+                start += count
+    except BlockingIOError:
+        raise socket.timeout("timed out") from None
+    except OSError as exc:
+        if exc.errno == errno.EIO:  # no connection fails like that
+            raise StagingFailed(f"cannot read what is to be sent: {exc.strerror}") from exc
+        raise
+
+
+def _read_file(descriptor: int, start: int, count: int) -> bytes:
+    data = os.pread(descriptor, count, start)
+    if len(data) < count:
+        raise StagingFailed(f"a file ends at byte {start + len(data)}, before all was sent")
+    return data
+
+
+@contextmanager
+def _kernel_waits(sock: socket.socket, option: int) -> Iterator[None]:
+    """Calls block with the time-out of the socket, instead of poll(2) before each; EAGAIN when nothing came of one.
+
+    ``option``: SO_RCVTIMEO or SO_SNDTIMEO (socket(7)).
+    """
+    timeout_s = sock.gettimeout()
+    seconds, rest = divmod(timeout_s or 0.0, 1)
+    sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", int(seconds), int(rest * 1e6)))
+    sock.settimeout(None)
+    try:
+        yield
+    finally:
+        if sock.fileno() >= 0:
+            sock.settimeout(timeout_s)
 
 
 class Response(http.client.HTTPResponse):
@@ -99,7 +151,7 @@ class Response(http.client.HTTPResponse):
         self._socket = sock if type(sock) is socket.socket and hasattr(socket, "SO_RCVLOWAT") else None
         self._direct = False
         self._wake_bytes = 1
-        self._timeout_s: Optional[float] = None
+        self._waits = ExitStack()
 
     def begin(self) -> None:
         """Receive the head. Raises: http.client.HTTPException, OSError."""
@@ -132,7 +184,7 @@ class Response(http.client.HTTPResponse):
                 return super().readinto(view)
             self._direct = True  # what came with the head, and one read(2) more: then nothing is buffered any more
             count = self.fp.readinto1(view[:self.length])
-            self._begin_direct()
+            self._waits.enter_context(_kernel_waits(self._socket, socket.SO_RCVTIMEO))
         else:
             count = self._receive(view)
         self.length = (self.length or 0) - count
@@ -140,14 +192,6 @@ class Response(http.client.HTTPResponse):
             self._end_direct()
             self._close_conn()  # type: ignore[attr-defined]
         return count
-
-    def _begin_direct(self) -> None:
-        sock = self._socket
-        assert sock is not None
-        self._timeout_s = sock.gettimeout()
-        sock.settimeout(None)  # it is the kernel that waits now, not poll(2) before each call
-        seconds, rest = divmod(self._timeout_s or 0.0, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(seconds), int(rest * 1e6)))
 
     def _receive(self, view: memoryview) -> int:
         sock = self._socket
@@ -167,7 +211,7 @@ class Response(http.client.HTTPResponse):
         sock, self._direct = self._socket, False
         if sock is not None and sock.fileno() >= 0:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
-            sock.settimeout(self._timeout_s)
+        self._waits.close()
 
     def drain(self) -> None:
         """Receive the rest of the body. Raises: http.client.HTTPException, OSError."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
-from typing import ContextManager, Iterator
+from typing import Callable, ContextManager
 
 
 class SharedLock:
@@ -15,7 +14,8 @@ class SharedLock:
         self._readers = 0
         self._writers_waiting = 0
         self._writing = False
-        self._shared = _Shared(self)
+        self._shared = _Held(self._enter_shared, self._leave_shared)
+        self._exclusive = _Held(self._enter_exclusive, self._leave_exclusive)
 
     def shared(self) -> ContextManager[None]:
         return self._shared
@@ -32,32 +32,35 @@ class SharedLock:
             if not self._readers and self._writers_waiting:
                 self._changed.notify_all()
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def exclusive(self) -> ContextManager[None]:
+        return self._exclusive
+
+    def _enter_exclusive(self) -> None:
         with self._changed:
             self._writers_waiting += 1
             try:
-                self._changed.wait_for(lambda: not self._writing and not self._readers)
+                while self._writing or self._readers:
+                    self._changed.wait()
             finally:
                 self._writers_waiting -= 1
             self._writing = True
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._writing = False
-                self._changed.notify_all()
+
+    def _leave_exclusive(self) -> None:
+        with self._changed:
+            self._writing = False
+            self._changed.notify_all()
 
 
-class _Shared:
-    """What all readers enter: a class, because every read and write of a program passes here, and a generator takes
-    twice the time."""
+class _Held:
+    """A way to hold the lock. It keeps nothing of a holder, so one serves all; every read and write of a program passes
+    here, and a generator takes twice the time."""
 
-    def __init__(self, lock: SharedLock) -> None:
-        self._lock = lock
+    def __init__(self, enter: Callable[[], None], leave: Callable[[], None]) -> None:
+        self._enter = enter
+        self._leave = leave
 
     def __enter__(self) -> None:
-        self._lock._enter_shared()
+        self._enter()
 
     def __exit__(self, *error: object) -> None:
-        self._lock._leave_shared()
+        self._leave()

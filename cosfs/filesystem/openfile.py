@@ -12,7 +12,6 @@ The commit, and the locks, are in the lower half (storedfile.py).
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import Callable, List, Optional, Tuple, Union
 
 from cosfs.cos.interface import ObjectInfo
@@ -182,7 +181,7 @@ class OpenFile(StoredFile):
             change()
         now = self._context.now_ns()
         with self._attributes_lock:
-            self.attributes = replace(self.attributes, mtime_ns=now, ctime_ns=now)
+            self.attributes = self.attributes.written(now)
             self._attributes_dirty = True
             self._times_set = False
         self._modifications += 1

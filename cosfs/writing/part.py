@@ -1,6 +1,6 @@
 """The bytes of one part (or PUT) of a file, as the uploader sends them.
 
-Staged bytes and holes are read from the local disk as they are sent, once for the checksums and once for the wire, so
+Staged bytes and holes are read from the local disk, once for the checksums and once, by the kernel, for the wire, so
 they take no memory. What has to be fetched from the bucket first, and what is small, is sent from memory.
 
 Threading: the runs are a snapshot; nobody may change the staged bytes of a part while it is being sent.
@@ -8,9 +8,9 @@ Threading: the runs are a snapshot; nobody may change the staged bytes of a part
 
 from __future__ import annotations
 
-from typing import Iterable, Iterator, Optional, Tuple
+from typing import Iterable, Iterator, Optional, Tuple, Union
 
-from cosfs.cos.interface import ObjectClient, UploadBody
+from cosfs.cos.interface import FileBytes, ObjectClient, UploadBody
 from cosfs.errors import StagingFailed
 from cosfs.units import KIB, MIB
 from cosfs.writing.extents import STAGED, ZERO, Remote, Run, Source
@@ -61,6 +61,14 @@ class PartContent:
                     filled = 0
         if filled:
             yield buffer[:filled]
+
+    def pieces(self) -> Iterator[Union[memoryview, FileBytes]]:
+        """As ``chunks``, but staged bytes, where they lie."""
+        for run in self._runs:
+            if run.source is STAGED and self._staging is not None:
+                yield self._staging.bytes_of(run.start, run.stop)
+            else:
+                yield from PartContent(self._client, None, (run,), self._limits).chunks()
 
     def _in_memory(self) -> bytearray:
         body = bytearray(self.size_bytes)

@@ -21,6 +21,7 @@ import threading
 from contextlib import suppress
 from typing import Dict, NoReturn, Optional, Protocol, Union
 
+from cosfs.cos.interface import FileBytes
 from cosfs.errors import StagingFailed, StagingFull
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -176,7 +177,9 @@ class StagingFile:
             self._staged = staged_bytes
             if used_up:
                 self._reserved = 0
-            self._area._give(held - self.held_bytes)
+            given = held - self.held_bytes
+            if given:
+                self._area._give(given)
 
     def write(self, offset: int, data: Union[bytes, bytearray, memoryview]) -> None:
         """Write all of ``data``. Raises: StagingFull, StagingFailed; part of it may have been written then."""
@@ -206,6 +209,10 @@ class StagingFile:
         data = bytearray(size)
         self.read_into(offset, memoryview(data))
         return bytes(data)
+
+    def bytes_of(self, start: int, stop: int) -> FileBytes:
+        """Where they are, for who has the kernel read them."""
+        return FileBytes(self._descriptor, start, stop)
 
     def copy_from(self, other: StagingFile, start: int, stop: int) -> None:
         """Have the bytes that another file has there. Raises: StagingFull, StagingFailed."""

@@ -1,7 +1,10 @@
-"""Large bodies come in few system calls, whatever the pieces in which they arrive, and end where they end."""
+"""Large bodies come in few system calls, whatever the pieces in which they arrive, and end where they end; what lies in
+files is sent from there."""
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import socket
 import threading
@@ -9,6 +12,8 @@ import threading
 import pytest
 
 from cosfs.cos import wire
+from cosfs.cos.interface import FileBytes
+from cosfs.errors import StagingFailed
 from cosfs.units import KIB, MIB
 
 TIMEOUT_S = 0.2
@@ -34,6 +39,25 @@ class Service:
             assert not thread.is_alive()
         self._other.close()
         self.socket.close()
+
+    def receive(self, *, reply, at_most=None):
+        """Take a request while the caller sends it, until nothing comes for a moment, and answer."""
+        def run():
+            self._other.settimeout(TIMEOUT_S)
+            received = bytearray()
+            while at_most is None or len(received) < at_most:
+                try:
+                    data = self._other.recv(at_most or MIB)
+                except socket.timeout:
+                    break
+                if not data:
+                    break
+                received += data
+            self.received = bytes(received)
+            self._other.sendall(reply)
+            self._other.shutdown(socket.SHUT_RDWR)
+        self._threads.append(threading.Thread(target=run, daemon=True))
+        self._threads[-1].start()
 
     def send(self, data, *, sent_bytes=MIB, after=lambda: None, close=False):
         """Send it in pieces, while the caller goes on. ``after`` is waited for after each."""
@@ -121,3 +145,62 @@ def test_a_service_that_is_slow_but_sends_is_no_time_out():
         service.send(head(MIB) + DATA[:MIB], sent_bytes=100_000, after=lambda: pause.wait(TIMEOUT_S * 0.6))
         service.socket.settimeout(TIMEOUT_S)
         assert received(begun(service), MIB, MIB)[0] == DATA[:MIB]
+
+
+@pytest.fixture
+def staged(tmp_path):
+    path = tmp_path / "staged"
+    path.write_bytes(DATA)
+    with path.open("rb") as file:
+        yield file
+
+
+def exchanged(sock, pieces, timeout_s=20.0):
+    return wire.exchange(sock, "PUT", b"PUT / HTTP/1.1\r\n\r\n", iter(pieces), chunked=False, timeout_s=timeout_s)
+
+
+class Wrapped(socket.socket):
+    """Not a plain socket, as those of TLS."""
+
+
+@pytest.mark.parametrize("kind", [socket.socket, Wrapped])
+def test_bytes_of_files_are_sent_among_others(staged, kind):
+    pieces = [b"begin", FileBytes(staged.fileno(), 10, 2 * MIB + 3), b"", FileBytes(staged.fileno(), 0, 1), b"end"]
+    with Service() as service:
+        sock = kind(fileno=service.socket.detach())
+        sock.settimeout(20)
+        service.receive(reply=head(0))
+        assert exchanged(sock, pieces).status == 200
+        assert sock.gettimeout() == 20
+        sock.close()
+    assert service.received == b"PUT / HTTP/1.1\r\n\r\nbegin" + DATA[10:2 * MIB + 3] + DATA[:1] + b"end"
+
+
+@pytest.mark.parametrize("kind", [socket.socket, Wrapped])
+def test_a_file_that_ends_early_is_told_apart_from_a_broken_connection(staged, kind):
+    with Service() as service:
+        sock = kind(fileno=service.socket.detach())
+        sock.settimeout(20)
+        with pytest.raises(StagingFailed):
+            exchanged(sock, [FileBytes(staged.fileno(), len(DATA) - 10, len(DATA) + 10)])
+        sock.close()
+
+
+def test_a_file_that_cannot_be_read_is_told_apart_from_a_broken_connection(staged, monkeypatch):
+    def fail(*arguments):
+        raise OSError(errno.EIO, "Input/output error")
+    monkeypatch.setattr(os, "sendfile", fail)
+    with Service() as service, pytest.raises(StagingFailed):
+        exchanged(service.socket, [FileBytes(staged.fileno(), 0, 10)])
+
+
+def test_a_service_that_takes_no_more_is_a_time_out(staged):
+    with Service() as service, pytest.raises(socket.timeout):
+        exchanged(service.socket, [FileBytes(staged.fileno(), 0, 3 * MIB)] * 10, TIMEOUT_S)
+
+
+def test_a_service_that_is_gone_has_not_got_all(staged):
+    with Service() as service:
+        service.receive(at_most=1000, reply=head(0))
+        response = exchanged(service.socket, [FileBytes(staged.fileno(), 0, 3 * MIB)] * 10)
+        assert response.status == 200 and not response.keeps
