@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import List, Optional, Sequence, Tuple
@@ -23,6 +24,7 @@ Pairs = Sequence[Tuple[str, str]]
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 V4_ALGORITHM = "AWS4-HMAC-SHA256"
+_UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Credentials:
 
 def percent_encode(text: str, safe: str = "") -> str:
     """RFC 3986 encoding: all but ``A-Za-z0-9-_.~`` and ``safe`` become ``%XX``, upper case."""
+    if _UNRESERVED.fullmatch(text):
+        return text  # as most names and values are; ``quote`` takes ten times as long to say so
     return quote(text, safe=safe, errors="surrogateescape")
 
 

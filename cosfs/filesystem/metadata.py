@@ -104,7 +104,7 @@ class MetadataOperations:
         context.check_writable()
 
         def stamped(old: Attributes) -> Attributes:
-            return replace(change(old), ctime_ns=context.now_ns())
+            return change(old).changed(context.now_ns())
 
         named = self._names.named(path)
         if isinstance(named, Entry) and named.is_directory:

@@ -51,7 +51,7 @@ class Attributes:
         return Attributes(self.mode, self.uid, self.gid, now_ns, self.atime_ns, now_ns, self.rdev, self.xattrs)
 
     def changed(self, now_ns: int) -> Attributes:
-        return replace(self, ctime_ns=now_ns)
+        return Attributes(self.mode, self.uid, self.gid, self.mtime_ns, self.atime_ns, now_ns, self.rdev, self.xattrs)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,8 @@ def encode(attributes: Attributes, foreign: Mapping[str, str], *, times: bool = 
         metadata["rdev"] = str(attributes.rdev)
     if attributes.xattrs:
         metadata["xattr"] = encode_xattrs(attributes.xattrs)
-    size = sum(_size(name, value) for name, value in metadata.items())
+    fits = not (attributes.xattrs or foreign)  # numbers alone do
+    size = 0 if fits else sum(_size(name, value) for name, value in metadata.items())
     if size > MAX_METADATA_BYTES:
         raise MetadataTooLarge(f"attributes take {size} bytes of metadata; the service stores {MAX_METADATA_BYTES}")
     if not times:
@@ -111,7 +112,7 @@ def encode(attributes: Attributes, foreign: Mapping[str, str], *, times: bool = 
     exact = {"mtime-ns": attributes.mtime_ns, "atime": attributes.atime_ns, "ctime": attributes.ctime_ns}
     for name, time_ns in exact.items():
         value = _format_time(time_ns)
-        size += _size(name, value)
+        size += 0 if fits else _size(name, value)
         if size > MAX_METADATA_BYTES:
             break
         metadata[name] = value

@@ -97,6 +97,12 @@ class MetadataCache:
             listed = self._listings.get(path)
             return None if listed is None or self._clock() >= listed.complete_until_s else dict(listed.names)
 
+    def listing_is_young(self, path: str) -> bool:
+        """Whether a complete listing has half of its time left, so that a newer one need not take its place."""
+        with self._lock:
+            listed = self._listings.get(path)
+            return listed is not None and listed.complete_until_s - self._clock() > self._listing_ttl_s / 2
+
     def names(self, path: str) -> Optional[List[str]]:
         """The names of the last listing of a directory, in its order, if that is still here."""
         with self._lock:

@@ -172,7 +172,7 @@ class DirectoryLister:
         for directory, names in flat.listings.items():
             prefix = self._keys.directory_key(directory)
             self._learn_marker(directory, prefix, markers.get(prefix, ()), asked_at=asked_at)
-            if directory == path or self._cache.listing(directory) is None:
+            if directory == path or not self._cache.listing_is_young(directory):
                 listing = self._cache.insert_listing(directory, self._headers.with_specials(prefix, names),
                                                      asked_at=asked_at)
                 found = listing if directory == path else found

@@ -87,6 +87,8 @@ class RangeTable:
     def __init__(self, store: RangeStore) -> None:
         self.store = store
         self.closed = False
+        self.fetching = 0
+        """Fetches that are under way, but for those in the background."""
         self.removals = 0
         """How many ranges have left so far."""
         self._starts: List[int] = []
@@ -212,17 +214,22 @@ class RangeStore:
     def begin_locked(self, item: Range) -> None:
         """Put a range that is going to be fetched into its table."""
         item.table.add_locked(item)
-        self.fetching += not item.background
+        self._count_fetch_locked(item, 1)
 
     def end_locked(self, item: Range, error: Optional[BaseException]) -> None:
         """Note that the fetch of a range is over. A range that failed is forgotten: a later read fetches again."""
-        self.fetching -= not item.background
+        self._count_fetch_locked(item, -1)
         item.ended = True
         item.error = error
         if error is not None:
             item.table.remove_locked(item)
         item.note_locked(item.size_bytes if error is None else item.filled)
         self._settle_locked(item)
+
+    def _count_fetch_locked(self, item: Range, count: int) -> None:
+        if not item.background:
+            self.fetching += count
+            item.table.fetching += count
 
     def clear_small_locked(self, table: RangeTable, start: int, stop: int) -> None:
         """Give up small idle ranges, so that large ones need not be fetched around them."""

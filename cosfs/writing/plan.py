@@ -106,8 +106,8 @@ def plan_upload(extents: ExtentMap, limits: Limits = DEFAULT_LIMITS) -> Plan:
     whole = extents.whole_object
     if whole is not None and size <= min(limits.max_copy_bytes, limits.max_object_bytes):
         return CopyWhole(whole)
-    if not size:
-        return PutWhole(0)
+    if extents.staged_bytes == size <= limits.put_bytes:
+        return PutWhole(size)  # there is nothing to weigh
     plans: List[Plan] = [PutWhole(size)] if size <= limits.put_bytes else []
     plans.append(Multipart(plan_rest(extents, 0, 1, limits)))
     plans.append(Multipart(tuple(_cut(UploadRange(0, size), _part_bytes(size, limits.max_parts, limits), limits))))

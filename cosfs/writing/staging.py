@@ -1,5 +1,8 @@
 """The local disk space of unsent data: one area per mount, one anonymous sparse file per open file.
 
+A file of which only the first 64 KiB were written is in memory instead, with up to 8 MiB over all files: most files
+are small, and are gone again before a disk would have seen them.
+
 Used by the filesystem (which writes) and by the uploader (which reads). The files have no name, so nothing is left
 behind however the process ends; but in writeback mode they have, so that what was promised is found by the next one.
 
@@ -19,7 +22,7 @@ import os
 import tempfile
 import threading
 from contextlib import suppress
-from typing import Dict, NoReturn, Optional, Protocol, Union
+from typing import Dict, NoReturn, Optional, Protocol, Tuple, Union
 
 from cosfs.cos.interface import FileBytes
 from cosfs.errors import StagingFailed, StagingFull
@@ -27,6 +30,8 @@ from cosfs.errors import StagingFailed, StagingFull
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02  # linux/falloc.h
 _COPY_BYTES = 4 << 20
+_SMALL_BYTES = 64 << 10
+_IN_MEMORY_BYTES = 8 << 20
 _RELIEF_S = 1.0
 """Free space may come from elsewhere, too, so it is looked for again after this long."""
 
@@ -55,6 +60,7 @@ class StagingArea:
         self.min_free_bytes = min_free_bytes
         self._named = False
         self._used = 0
+        self._in_memory = 0
         self._progress = 0
         self._changed = threading.Condition()
         self._reliefs: Dict[Relief, None] = {}
@@ -69,16 +75,33 @@ class StagingArea:
         self.folder, self._named = folder, True
 
     def open(self) -> StagingFile:
-        """Make an empty staging file. Raises: StagingFull, StagingFailed."""
+        """Make an empty staging file."""
+        return StagingFile(self)
+
+    def _make_file(self) -> Tuple[int, str]:
+        """Descriptor and path ("": no name) of a new file on the disk. Raises: StagingFull, StagingFailed."""
         try:
+            if not self._named:
+                with suppress(OSError):  # no such folder, or a file system that cannot make files without a name
+                    return os.open(self.folder, os.O_TMPFILE | os.O_RDWR, 0o600), ""
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
             descriptor, path = tempfile.mkstemp(prefix="staged-", dir=self.folder)
             if not self._named:
                 os.unlink(path)
                 path = ""
+            return descriptor, path
         except OSError as exc:
             _fail("create a staging file", exc)
-        return StagingFile(self, descriptor, path)
+
+    def _take_memory(self, count: int) -> bool:
+        with self._changed:
+            fits = self._in_memory + count <= _IN_MEMORY_BYTES
+            self._in_memory += count if fits else 0
+            return fits
+
+    def _give_memory(self, count: int) -> None:
+        with self._changed:
+            self._in_memory -= count
 
     def reopen(self, path: str) -> StagingFile:
         """A staging file that another process has left. Raises: StagingFailed."""
@@ -119,7 +142,11 @@ class StagingArea:
     def _take(self, count: int) -> None:
         if self.min_free_bytes:
             try:
-                disk = os.statvfs(self.folder)
+                try:
+                    disk = os.statvfs(self.folder)
+                except FileNotFoundError:
+                    os.makedirs(self.folder, mode=0o700, exist_ok=True)
+                    disk = os.statvfs(self.folder)
             except OSError as exc:
                 _fail("look for free space", exc)
             if disk.f_bavail * disk.f_frsize - count < self.min_free_bytes:
@@ -140,12 +167,17 @@ class StagingFile:
 
     A write goes: ``reserve`` what it will add, ``write``, change the map, ``settle``. After any other change of the
     map: ``settle(extents.staged_bytes)``.
+    ::
+
+        IN MEMORY --write() beyond what may be there, sync()--> ON DISK
     """
 
-    def __init__(self, area: StagingArea, descriptor: int, path: str = "") -> None:
+    def __init__(self, area: StagingArea, descriptor: int = -1, path: str = "") -> None:
+        """``descriptor``: of one that is on the disk already."""
         self._area = area
         self._descriptor = descriptor
         self._path = path
+        self._memory: Optional[bytearray] = bytearray() if descriptor < 0 else None
         self._kept = False
         self._name_synced = False
         self._staged = 0
@@ -183,6 +215,38 @@ class StagingFile:
 
     def write(self, offset: int, data: Union[bytes, bytearray, memoryview]) -> None:
         """Write all of ``data``. Raises: StagingFull, StagingFailed; part of it may have been written then."""
+        if self._memory is not None:
+            if self._grow_memory(offset + len(data)):
+                self._memory[offset:offset + len(data)] = data
+                return
+            self._to_disk()
+        self._write(offset, data)
+
+    def _grow_memory(self, size_bytes: int) -> bool:
+        memory = self._memory
+        assert memory is not None
+        missing = size_bytes - len(memory)
+        if missing > 0:
+            if size_bytes > _SMALL_BYTES or not self._area._take_memory(missing):
+                return False
+            memory.extend(bytes(missing))
+        return True
+
+    def _to_disk(self) -> None:
+        """Raises: StagingFull, StagingFailed; it is in memory still then."""
+        memory = self._memory
+        if memory is None:
+            return
+        self._descriptor, self._path = self._area._make_file()
+        try:
+            self._write(0, memory)
+        except BaseException:
+            self._remove()
+            raise
+        self._memory = None
+        self._area._give_memory(len(memory))
+
+    def _write(self, offset: int, data: Union[bytes, bytearray, memoryview]) -> None:
         rest = memoryview(data)
         try:
             while rest:
@@ -194,6 +258,13 @@ class StagingFile:
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill ``buffer``. Raises: StagingFailed, also if the file ends before."""
+        memory = self._memory
+        if memory is not None:
+            data = memory[offset:offset + len(buffer)]
+            if len(data) < len(buffer):
+                raise StagingFailed(f"the staged bytes end at byte {offset + len(data)}")
+            buffer[:] = data
+            return
         try:
             while buffer:
                 count = os.preadv(self._descriptor, [buffer], offset)
@@ -210,8 +281,10 @@ class StagingFile:
         self.read_into(offset, memoryview(data))
         return bytes(data)
 
-    def bytes_of(self, start: int, stop: int) -> FileBytes:
-        """Where they are, for who has the kernel read them."""
+    def bytes_of(self, start: int, stop: int) -> Union[memoryview, FileBytes]:
+        """Where they are, for who has the kernel read them. Raises: StagingFailed."""
+        if self._memory is not None:
+            return memoryview(self.read(start, stop - start))
         return FileBytes(self._descriptor, start, stop)
 
     def copy_from(self, other: StagingFile, start: int, stop: int) -> None:
@@ -221,10 +294,14 @@ class StagingFile:
 
     def punch(self, start: int, stop: int) -> bool:
         """Give the disk space of ``[start, stop)`` back, which reads as zeros then; False where the disk cannot."""
-        return _fallocate(self._descriptor, _KEEP_SIZE_PUNCH_HOLE, start, stop - start)
+        return self._memory is None and _fallocate(self._descriptor, _KEEP_SIZE_PUNCH_HOLE, start, stop - start)
 
     def truncate(self, size_bytes: int) -> None:
-        """Give the disk space after ``size_bytes`` back."""
+        """Give the space after ``size_bytes`` back."""
+        if self._memory is not None:
+            self._area._give_memory(max(0, len(self._memory) - size_bytes))
+            del self._memory[size_bytes:]
+            return
         try:
             if os.fstat(self._descriptor).st_size > size_bytes:
                 os.ftruncate(self._descriptor, size_bytes)
@@ -238,6 +315,7 @@ class StagingFile:
 
     def sync(self) -> None:
         """Have all bytes on the disk, and the name, if it has one. Raises: StagingFull, StagingFailed."""
+        self._to_disk()
         try:
             os.fdatasync(self._descriptor)
             if self._path and not self._name_synced:
@@ -257,13 +335,18 @@ class StagingFile:
 
     def close(self) -> None:
         """Give everything back for good; a second call does nothing."""
+        if self._memory is not None:
+            self.truncate(0)
         if self._descriptor >= 0:
-            if self._path and not self._kept:
-                with suppress(FileNotFoundError):
-                    os.unlink(self._path)
-            os.close(self._descriptor)
-            self._descriptor = -1
-            self.settle(0)
+            self._remove()
+        self.settle(0)
+
+    def _remove(self) -> None:
+        if self._path and not self._kept:
+            with suppress(FileNotFoundError):
+                os.unlink(self._path)
+        os.close(self._descriptor)
+        self._descriptor = -1
 
 
 def _fallocate(descriptor: int, mode: int, offset: int, length: int) -> bool:
