@@ -179,7 +179,7 @@ def _fail(*_: Any, **__: Any) -> None:
 def test_staged_files_that_were_promised_to_nobody_go(hosts: Hosts, client: MemoryClient) -> None:
     w = hosts.start()
     handle = w.open("/f", os.O_WRONLY | os.O_CREAT, 0o600)
-    w.pwrite(handle, b"never closed", 0)
+    w.pwrite(handle, b"never closed, and too large for memory", 1 << 20)
     assert list((hosts.state / hosts.folders()[0]).glob("staged-*"))
     hosts.crash(w)
     hosts.start(delay=None)

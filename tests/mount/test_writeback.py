@@ -118,8 +118,7 @@ def test_a_killed_mount_loses_nothing_that_was_promised(after: int, make_mount: 
     running = threading.Thread(target=program.run)
     running.start()
     wait_until(lambda: program.done >= after)
-    mount.kill()
-    running.join(LIMIT_S)
+    mount.kill(before_clearing=lambda: running.join(LIMIT_S))
     assert program.error is not None
     mount.start()
     program.check({key: store.body(key) for key in store.keys()})

@@ -138,12 +138,13 @@ class Mount:
         assert self._process is not None
         self.status = self._process.wait(timeout=END_LIMIT_S)
 
-    def kill(self) -> None:
-        """SIGKILL, and clear what is left of the mount."""
+    def kill(self, before_clearing: Callable[[], object] = lambda: None) -> None:
+        """SIGKILL, and clear what is left of the mount; a program that goes on after that writes below it."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
         self.status = -signal.SIGKILL
+        before_clearing()
         self._clear()
 
     def remount(self) -> None:
