@@ -54,7 +54,8 @@ def _parser() -> _Parser:
                         help="how long restoring an archived object takes (0)")
     parser.add_argument("--fault", action="append", default=[], metavar="SPEC", help="see below; repeatable")
     parser.add_argument("--control", action="store_true",
-                        help="let anyone replace the faults: PUT /-/faults with a JSON list of SPECs")
+                        help="let anyone replace the faults: PUT /-/faults with a JSON list of SPECs; and the keys: "
+                             "PUT /-/keys with {ID: {\"secret_key\": KEY, \"token\": TOKEN, \"expires_s\": TIME}}")
     return parser
 
 

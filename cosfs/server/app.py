@@ -16,7 +16,7 @@ from aiohttp import web
 from cosfs.server import ids
 from cosfs.server.access_log import AccessLog
 from cosfs.server.answer import Sender, error_answer, hang_up, html_answer
-from cosfs.server.auth import Authenticator
+from cosfs.server.auth import Authenticator, Key
 from cosfs.server.call import Answer, Call, Settings
 from cosfs.server.documents import error_document
 from cosfs.server.errors import ApiError, Disconnected
@@ -30,6 +30,7 @@ from cosfs.units import KIB
 log = logging.getLogger(__name__)
 
 _CONTROL_PATH = "/-/faults"
+_KEYS_PATH = "/-/keys"
 _MAX_LINE_BYTES = 64 * KIB
 """Of the request line and of each header: far more than a key or a metadata limit allows, so that what is
 too long gets the service's error and not a bare 400."""
@@ -73,6 +74,8 @@ class Application:
         wire = read_wire_request(request)
         if self._settings.control and wire.path == _CONTROL_PATH:
             return await self._control(request)
+        if self._settings.control and wire.path == _KEYS_PATH and request.method == "PUT":
+            return await self._replace_keys(request)
         call = Call(request, wire, self._settings, self._store, dialect_of(wire), neutral_headers(wire),
                     _first_values(wire.params), ids.request_id(time.time()), ids.trace_id(),
                     awaits_continue=wire.header("expect").lower() == "100-continue")
@@ -119,6 +122,16 @@ class Application:
                 return web.json_response({"error": str(exc)}, status=400)
             self._store.keep_history(self._faults.history_s())
         return web.json_response(list(self._faults.specs))
+
+
+    async def _replace_keys(self, request: web.BaseRequest) -> web.Response:
+        """``PUT /-/keys``: a JSON object of the keys to accept, ``{ID: {"secret_key", "token", "expires_s"}}``."""
+        try:
+            keys = {str(secret_id): Key(**fields) for secret_id, fields in json.loads(await request.read()).items()}
+        except (AttributeError, ValueError, TypeError) as exc:
+            return web.json_response({"error": type(exc).__name__}, status=400)
+        self._authenticator.replace(keys)
+        return web.json_response(sorted(keys))
 
 
 def _first_values(params: Sequence[Tuple[str, str]]) -> Dict[str, str]:

@@ -51,15 +51,27 @@ class Grant:
 NOBODY = Grant(None)
 
 
+@dataclass(frozen=True)
+class Key:
+    """One secret key that is accepted: with which session token, None for none, and until when, None for ever."""
+
+    secret_key: str = field(repr=False)
+    token: Optional[str] = field(default=None, repr=False)
+    expires_s: Optional[float] = None
+
+
 class Authenticator:
     """``keys``: secret keys by secret id. ``token``: what every signed request must carry."""
 
     def __init__(self, keys: Mapping[str, str], token: Optional[str]) -> None:
+        self._keys = {secret_id: Key(secret_key, token) for secret_id, secret_key in keys.items()}
+
+    def replace(self, keys: Mapping[str, Key]) -> None:
+        """Accept these, and no others any more."""
         self._keys = dict(keys)
-        self._token = token
 
     def check(self, wire: WireRequest, now_s: float) -> Grant:
-        """Raises: ApiError (AccessDenied, InvalidAccessKeyId, SignatureDoesNotMatch, RequestTimeTooSkewed)."""
+        """Raises: ApiError (AccessDenied, ExpiredToken, InvalidAccessKeyId, SignatureDoesNotMatch, ...)."""
         authorization = wire.header("authorization")
         query = dict(wire.params)
         if authorization.startswith(V4_ALGORITHM):
@@ -73,21 +85,24 @@ class Authenticator:
             if not fields:
                 return NOBODY
             grant = self._check_cos(wire, fields, now_s)
-        self._check_token(wire, query)
+        self._check_token(wire, query, self._keys[grant.secret_id or ""], now_s)
         return grant
 
     def _secret_key(self, secret_id: str) -> str:
         try:
-            return self._keys[secret_id]
+            return self._keys[secret_id].secret_key
         except KeyError:
             raise ApiError("InvalidAccessKeyId") from None
 
-    def _check_token(self, wire: WireRequest, query: Mapping[str, str]) -> None:
-        if self._token is None:
+    @staticmethod
+    def _check_token(wire: WireRequest, query: Mapping[str, str], key: Key, now_s: float) -> None:
+        if key.expires_s is not None and now_s >= key.expires_s:
+            raise ApiError("ExpiredToken")
+        if key.token is None:
             return
         given = next(filter(None, (wire.header(name) for name in _TOKEN_NAMES)), "")
         given = given or query.get(_TOKEN_NAMES[0], "") or query.get("X-Amz-Security-Token", "")
-        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._token.encode()):
+        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), key.token.encode()):
             raise ApiError("AccessDenied", "The security token is missing or not valid.")
 
     def _check_cos(self, wire: WireRequest, fields: Mapping[str, str], now_s: float) -> Grant:

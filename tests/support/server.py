@@ -151,6 +151,17 @@ class CosServer:
     def clear_faults(self) -> None:
         self.set_faults()
 
+    def set_keys(self, *keys: Credentials, expires_s: Optional[Dict[str, float]] = None) -> None:
+        """Accept these and no others; ``expires_s``: until when, by secret id."""
+        accepted = {key.secret_id: {"secret_key": key.secret_key, "token": key.token,
+                                    "expires_s": (expires_s or {}).get(key.secret_id)} for key in keys}
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=10)
+        connection.request("PUT", "/-/keys", json.dumps(accepted))
+        status = connection.getresponse().status
+        connection.close()
+        if status != 200:
+            raise ValueError(f"HTTP {status}")
+
     def request(self, method: str, key: str = "", params: Sequence[Tuple[str, str]] = (), body: bytes = b"",
                 headers: Optional[Dict[str, str]] = None, *, bucket: Optional[str] = None,
                 ) -> Tuple[int, Dict[str, str], bytes]:
