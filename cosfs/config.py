@@ -186,6 +186,13 @@ class ConnectionConfig:
     passwd_file: Optional[str] = None
     """File with the keys; None: the places that the credentials chain knows."""
 
+    cam_role: Optional[str] = None
+    """Role of this machine whose keys to use; ``sts``: none, the passwd file has a session token. None: only when no
+    other keys are found."""
+
+    cam_role_endpoint: Optional[str] = None
+    """Address that answers for roles, below which is one path for each; None: the metadata service of a CVM."""
+
     anonymous: bool = False
     """Send unsigned requests."""
 

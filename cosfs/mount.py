@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from cosfs.config import ConnectionConfig, FuseOptions, MountConfig
 from cosfs.cos.client import BucketClient
-from cosfs.cos.credentials import ChainOptions, CredentialsProvider, find_credentials
+from cosfs.cos.credentials import ChainOptions, CredentialsProvider, FoundCredentials, find_credentials
 from cosfs.cos.endpoint import ClientConfig
 from cosfs.cos.requester import Learned
 from cosfs.cos.retry import RetryPolicy
@@ -57,6 +57,8 @@ def mount(config: MountConfig, *, dropped_options: Sequence[str] = ()) -> int:
         configure_logging(config.log_level, config.log_file, foreground=config.foreground)
         if dropped_options:
             log.debug("options without meaning here: %s", " ".join(dropped_options))
+        if credentials is not None:
+            log.info("the keys are from %s", credentials.source)
         _serve(config, client_config(config.connection, credentials), ready)
 
     if config.foreground:
@@ -117,12 +119,13 @@ def open_client(connection: ConnectionConfig) -> BucketClient:
     return BucketClient(client_config(connection, _credentials(connection)))
 
 
-def _credentials(connection: ConnectionConfig) -> Optional[CredentialsProvider]:
+def _credentials(connection: ConnectionConfig) -> Optional[FoundCredentials]:
     """The keys, found now so that a mistake shows before anything is mounted. Raises: MountError."""
     if connection.anonymous:
         return None
     try:
-        return find_credentials(ChainOptions(connection.bucket, connection.passwd_file, aws=connection.aws_v4))
+        return find_credentials(ChainOptions(connection.bucket, connection.passwd_file, aws=connection.aws_v4,
+                                             role=connection.cam_role, role_endpoint=connection.cam_role_endpoint))
     except CosException as exc:
         raise MountError(str(exc)) from exc
 

@@ -58,8 +58,13 @@ ENDPOINT = _section(
     _option("url", "endpoint without the bucket, e.g. https://cos.ap-guangzhou.myqcloud.com; required",
             "connection.url", values.URL, aliases=("host",)),
     _option("passwd_file", "file with the keys, one line SecretId:SecretKey or BUCKET-APPID:SecretId:SecretKey, "
-            "readable by its owner only; without it the environment, ~/.passwd-cosfs and /etc/passwd-cosfs are tried",
+            "readable by its owner only; without it the environment, ~/.passwd-cosfs, /etc/passwd-cosfs, the files of "
+            "other Tencent tools and the roles of TKE and CVM are tried",
             "connection.passwd_file", values.PATH),
+    _option("cam_role", "role of this CVM whose keys to use; they are renewed before they end. sts: the passwd file "
+            "has a session token", "connection.cam_role", values.TEXT),
+    _option("cam_role_endpoint", "address that gives the keys of roles; default: the metadata service of a CVM",
+            "connection.cam_role_endpoint", values.ADDRESS),
     _option("public_bucket", "1: send unsigned requests, no keys needed", "connection.anonymous", values.SWITCH,
             default="0", bare=True),
     _option("sigv4", "sign by AWS Signature V4: for other services that speak the S3 protocol", "connection.aws_v4"),
@@ -215,7 +220,7 @@ DROPPED_PATTERNS = ("x-*", "X-*", "comment=*")
 
 INERT = _words(
     "Options of the C++ tool without effect yet",
-    "servicepath= cam_role= cam_role_endpoint= default_acl= use_rrs[=] use_sse[=] load_sse_c= ahbe_conf= nomultipart "
+    "servicepath= default_acl= use_rrs[=] use_sse[=] load_sse_c= ahbe_conf= nomultipart "
     "max_prefetch_bytes= nocopyapi norenameapi disable_content_md5 enable_clientinfo xmlns curldbg",
     State.INERT)
 

@@ -98,6 +98,14 @@ def _url(text: str) -> str:
     return str(_checked(bool(valid), whole_url))
 
 
+def _address(text: str) -> str:
+    """The same with a path."""
+    whole_url = text.strip().rstrip("/")
+    parts = urlsplit(whole_url)
+    return str(_checked(bool(parts.scheme in ("http", "https") and parts.hostname and not (
+        parts.query or parts.fragment or parts.username)) and (parts.port is None or parts.port > 0), whole_url))
+
+
 def _non_empty(text: str) -> str:
     return str(_checked(text != "", text))
 
@@ -129,6 +137,7 @@ STORAGE_CLASSES = {
 TEXT = Value("TEXT", "a text that is not empty", _non_empty)
 PATH = Value("PATH", "a path", _path)
 URL = Value("URL", "an endpoint such as https://cos.ap-guangzhou.myqcloud.com, without a path", _url)
+ADDRESS = Value("URL", "an address such as http://127.0.0.1:8080/roles", _address)
 SWITCH = choice({"0": False, "1": True})
 OCTAL = Value("MODE", "an octal number from 0 to 777", _mask(8))
 C_OCTAL = Value("MODE", "a number from 0 to 0777, octal only with a leading 0", _mask(0))

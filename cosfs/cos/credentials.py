@@ -1,8 +1,11 @@
-"""Where the keys come from: fixed, the environment, passwd files; and the order in which they are looked for.
+"""Where the keys come from, and the order in which that is looked for.
 
-``find_credentials`` is the chain: a list of sources, each of which answers with a provider or has nothing.
-Files and names are those of the C++ cosfs, then those of the other Tencent tools. Secrets appear in no
-repr and no error text: errors name files and line numbers.
+``find_credentials`` is the chain: a list of sources, each of which answers with a provider or has nothing. Files and
+names are those of the C++ cosfs, then those of the other Tencent tools, then the roles that Tencent's clouds give to a
+workload or a machine. Formats of files are in key_files.py and coscli.py, services that issue keys in roles.py.
+
+Secrets appear in no repr and no error text: errors name files and line numbers. A metadata service is asked only for a
+role that was named, or when nothing else has keys.
 
 Threading: providers may be used from any thread.
 """
@@ -11,20 +14,24 @@ from __future__ import annotations
 
 import logging
 import os
-import stat
 import threading
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple, Union
+from typing import Callable, List, Mapping, NamedTuple, Optional, Protocol, Tuple, Union
 
+from cosfs.cos import key_files, roles
+from cosfs.cos.coscli import CoscliBase, parse_coscli
+from cosfs.cos.key_files import SYSTEM_PASSWD_FILE, NoKeys, parse_passwd
+from cosfs.cos.renewal import RenewedCredentials
 from cosfs.cos.signing import Credentials
 from cosfs.errors import CredentialsError
 
 log = logging.getLogger(__name__)
 
-SYSTEM_PASSWD_FILE = Path("/etc/passwd-cosfs")
 USER_PASSWD_NAME = ".passwd-cosfs"
-_QUOTES = ("'", '"')
+TOKEN_IN_FILE = "sts"
+"""``cam_role=sts`` of the C++ tool: no role, but a session token in the passwd file."""
 
 
 class CredentialsProvider(Protocol):
@@ -37,17 +44,32 @@ class CredentialsProvider(Protocol):
         """Look for others, because the service refused these; the same ones when there are none."""
 
 
+class FoundCredentials(CredentialsProvider, Protocol):
+    """What the chain finds."""
+
+    @property
+    def source(self) -> str:
+        """Where the keys come from, for people."""
+
+    def reload(self) -> None:
+        """Look for other keys now, because somebody says that there are; without success all stays. May block."""
+
+
 @dataclass(frozen=True)
 class StaticCredentials:
     """Keys that never change."""
 
     credentials: Credentials
+    source: str = "the program"
 
     def get(self) -> Credentials:
         return self.credentials
 
     def refresh(self, rejected: Credentials) -> Credentials:  # noqa: ARG002 - of the protocol
         return self.credentials
+
+    def reload(self) -> None:
+        """There are no others."""
 
 
 class _FileState(NamedTuple):
@@ -57,22 +79,28 @@ class _FileState(NamedTuple):
 
 
 class FileCredentials:
-    """Keys from a passwd file, which is read again when it has changed.
+    """Keys from a file, which is read again when it has changed: each ``get`` asks for its state (some 2 us).
 
     A changed file that cannot be read or understood leaves the keys as they were, with a warning, so that
     an editor that writes in place does no harm. Permissions are checked by the first reading only.
     """
 
-    def __init__(self, path: Union[str, Path], bucket: str) -> None:
-        """Read the file. Raises: CredentialsError."""
+    def __init__(self, path: Union[str, Path], bucket: str = "", *,
+                 parse: Optional[Callable[[str, str], Credentials]] = None) -> None:
+        """Read the file. ``parse``: its format, by default a passwd file's. Raises: CredentialsError, NoKeys."""
         self._path = Path(path)
-        self._bucket = bucket
+        self._parse = parse or (lambda text, name: parse_passwd(text, bucket, name))
         self._lock = threading.Lock()
-        check_permissions(self._path)
+        key_files.check_regular(self._path)
         self._state, self._credentials = self._read()
+        key_files.check_permissions(self._path)
 
     def __repr__(self) -> str:
         return f"FileCredentials({str(self._path)!r})"
+
+    @property
+    def source(self) -> str:
+        return f"the file {self._path}"
 
     def get(self) -> Credentials:
         if self._changed():  # without the lock, which many threads would wait for
@@ -87,6 +115,10 @@ class FileCredentials:
                 self._reload_locked()
             return self._credentials
 
+    def reload(self) -> None:
+        with self._lock:
+            self._reload_locked()
+
     def _changed(self) -> bool:
         try:
             return _state(self._path) != self._state
@@ -94,86 +126,29 @@ class FileCredentials:
             return False
 
     def _reload_locked(self) -> None:
+        before = self._credentials
         try:
             self._state, self._credentials = self._read()
         except CredentialsError as exc:
             log.warning("keeping the keys as they were: %s", exc)
+        else:
+            if self._credentials != before:
+                log.info("there are new keys from %s", self.source)
 
     def _read(self) -> Tuple[_FileState, Credentials]:
         try:
             state = _state(self._path)
             text = self._path.read_text("utf-8-sig")
         except (OSError, UnicodeDecodeError) as exc:
-            raise _unreadable(self._path, exc) from None
-        return state, parse_passwd(text, self._bucket, str(self._path))
-
-
-def _unreadable(path: Path, exc: Exception) -> CredentialsError:
-    if isinstance(exc, FileNotFoundError):
-        return CredentialsError(f"passwd file {path} does not exist; write SecretId:SecretKey into it and set its mode "
-                                "to 600")
-    reason = exc.strerror if isinstance(exc, OSError) else "not UTF-8"
-    return CredentialsError(f"passwd file {path} cannot be read ({reason}); it must be a text file of the user who "
-                            "mounts")
+            failure = key_files.unreadable(self._path, exc)
+        else:
+            return state, self._parse(text, str(self._path))
+        raise failure  # out here, because a UnicodeDecodeError has the file's bytes
 
 
 def _state(path: Path) -> _FileState:
     found = os.stat(path)
     return _FileState(found.st_ino, found.st_mtime_ns, found.st_size)
-
-
-def check_permissions(path: Path) -> None:
-    """Refuse a passwd file that others can read. Raises: CredentialsError."""
-    try:
-        mode = path.stat().st_mode
-    except OSError as exc:
-        raise _unreadable(path, exc) from None
-    if not stat.S_ISREG(mode):
-        raise CredentialsError(f"{path}: not a regular file; name the file that holds SecretId:SecretKey")
-    allowed, command = (0o640, "chmod 640") if path == SYSTEM_PASSWD_FILE else (0o600, "chmod 600")
-    if stat.S_IMODE(mode) & 0o177 & ~allowed:
-        raise CredentialsError(f"{path}: its mode {stat.S_IMODE(mode):04o} lets others at the keys: {command} {path}")
-
-
-def parse_passwd(text: str, bucket: str, name: str) -> Credentials:
-    """The keys for a bucket from either format of passwd file. Raises: CredentialsError.
-
-    Lines are ``[BUCKET:]SecretId:SecretKey``, where BUCKET is the name with or without the APPID; or
-    ``COSAccessKeyId=`` and the like, one set for all buckets.
-    """
-    lines = [(number, line.strip("\r")) for number, line in enumerate(text.split("\n"), start=1)]
-    lines = [(number, line) for number, line in lines if line.strip() and not line.startswith("#")]
-    values = dict(line.strip().split("=", 1) for _, line in lines if line.strip().startswith("COS") and "=" in line)
-    if "COSAccessKeyId" in values or "COSSecretKey" in values:
-        return _credentials_of_values(values, name)
-    return _credentials_of_lines(lines, bucket, name)
-
-
-def _credentials_of_values(values: Mapping[str, str], name: str) -> Credentials:
-    secret_id, secret_key = values.get("COSAccessKeyId", ""), values.get("COSSecretKey", "")
-    if not secret_id or not secret_key:
-        raise CredentialsError(f"{name}: COSAccessKeyId= and COSSecretKey= are both needed")
-    return Credentials(secret_id, secret_key, values.get("COSAccessToken") or None)
-
-
-def _credentials_of_lines(lines: Sequence[Tuple[int, str]], bucket: str, name: str) -> Credentials:
-    found: Dict[str, Credentials] = {}
-    for number, line in lines:
-        fields = line.split(":")
-        if any(blank in line for blank in " \t") or any(text[:1] in _QUOTES or text[-1:] in _QUOTES for text in fields):
-            raise CredentialsError(f"{name}, line {number}: a blank or a quotation mark; take it out, and write "
-                                   "[BUCKET:]SecretId:SecretKey alone")
-        if len(fields) not in (2, 3) or not all(fields):
-            raise CredentialsError(f"{name}, line {number}: not of the form [BUCKET:]SecretId:SecretKey")
-        owner = fields[0] if len(fields) == 3 else ""
-        if not owner and owner in found:
-            raise CredentialsError(f"{name}, line {number}: a second line without a bucket")
-        found.setdefault(owner, Credentials(fields[-2], fields[-1]))
-    for owner in (bucket, bucket.rpartition("-")[0], ""):
-        if owner in found:
-            return found[owner]
-    raise CredentialsError(f"{name}: no line for bucket {bucket}; write SecretId:SecretKey or "
-                           f"{bucket}:SecretId:SecretKey into it")
 
 
 class _Names(NamedTuple):
@@ -194,59 +169,135 @@ OTHER_NAMES = (
 )
 AWS_NAMES = _Names("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
-Source = Callable[[], Optional[CredentialsProvider]]
+Source = Callable[[], Optional[FoundCredentials]]
 """One link of the chain: a provider, or None when there is nothing there. Raises: CredentialsError."""
 
 
 @dataclass(frozen=True)
 class ChainOptions:
-    """What the links of the chain look at."""
+    """What the links of the chain look at. ``role_endpoint``: where the roles are; None: Tencent's metadata service."""
 
     bucket: str
     passwd_file: Optional[str] = None
     aws: bool = False
+    role: Optional[str] = None
+    role_endpoint: Optional[str] = None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     home: Path = field(default_factory=Path.home)
-    system_file: Path = SYSTEM_PASSWD_FILE
+    system_folder: Path = Path("/etc")
 
 
-def find_credentials(options: ChainOptions) -> CredentialsProvider:
-    """The first provider of the chain. Raises: CredentialsError, when there is none or it is unusable."""
+def find_credentials(options: ChainOptions) -> FoundCredentials:
+    """The first provider of the chain. Blocks for seconds at most.
+
+    Raises: CredentialsError, when there is none or it is unusable.
+    """
     for source in chain(options):
         provider = source()
         if provider is not None:
             return provider
     raise CredentialsError(
         "no keys found: write SecretId:SecretKey into a file of mode 600 and name it with -o passwd_file=FILE, "
-        f"or set {COSFS_NAMES.secret_id} and {COSFS_NAMES.secret_key}, "
-        f"or make {options.home / USER_PASSWD_NAME} or {options.system_file}")
+        f"or set {COSFS_NAMES.secret_id} and {COSFS_NAMES.secret_key}, or make {options.home / USER_PASSWD_NAME} or "
+        f"{options.system_folder / SYSTEM_PASSWD_FILE.name}, or on a CVM name its role with -o cam_role=ROLE")
 
 
 def chain(options: ChainOptions) -> List[Source]:
-    """The sources in order: the option, the environment, the files at their usual places."""
+    """The sources in order: the options, the environment, the files at their usual places, the cloud."""
+    environ, bucket, home = options.environ, options.bucket, options.home
     sets = (AWS_NAMES, *OTHER_NAMES) if options.aws else OTHER_NAMES
     return [
-        lambda: _named_file(options.passwd_file, options.bucket),
-        lambda: _environment(options.environ, COSFS_NAMES),
-        lambda: _named_file(options.environ.get("COS_CREDENTIAL_FILE"), options.bucket),
-        *(lambda names=names: _environment(options.environ, names) for names in sets),
-        lambda: _existing_file(options.home / USER_PASSWD_NAME, options.bucket),
-        lambda: _existing_file(options.system_file, options.bucket),
+        lambda: _named_role(options),
+        lambda: _named_file(options.passwd_file, bucket),
+        lambda: _environment(environ, COSFS_NAMES),
+        lambda: _named_file(environ.get("COS_CREDENTIAL_FILE"), bucket),
+        *(partial(_environment, environ, names) for names in sets),
+        lambda: _passwd_file(home / USER_PASSWD_NAME, bucket),
+        lambda: _passwd_file(options.system_folder / SYSTEM_PASSWD_FILE.name, bucket),
+        lambda: _other_file(home / ".cos.conf", key_files.parse_coscmd),
+        lambda: _coscli(home / ".cos.yaml", options),
+        lambda: _other_file(home / ".tencentcloud" / "credentials", key_files.parse_tencentcloud),
+        lambda: _other_file(options.system_folder / "tencentcloud" / "credentials", key_files.parse_tencentcloud),
+        lambda: _other_file(home / ".tccli" / "default.credential", key_files.parse_tccli),
+        lambda: _workload(environ),
+        lambda: _machine(options),
     ]
 
 
-def _named_file(path: Optional[str], bucket: str) -> Optional[CredentialsProvider]:
+def _named_file(path: Optional[str], bucket: str) -> Optional[FoundCredentials]:
     return FileCredentials(Path(path).expanduser(), bucket) if path else None
 
 
-def _existing_file(path: Path, bucket: str) -> Optional[CredentialsProvider]:
+def _passwd_file(path: Path, bucket: str) -> Optional[FoundCredentials]:
     return FileCredentials(path, bucket) if os.path.exists(path) else None  # Path.exists fails in a closed folder
 
 
-def _environment(environ: Mapping[str, str], names: _Names) -> Optional[CredentialsProvider]:
+def _other_file(path: Path, parse: Callable[[str, str], Credentials]) -> Optional[FoundCredentials]:
+    """A file that other tools have there for other reasons, too, so it may be without keys."""
+    try:
+        return FileCredentials(path, parse=parse) if os.path.isfile(path) else None
+    except NoKeys:
+        return None
+
+
+def _coscli(path: Path, options: ChainOptions) -> Optional[FoundCredentials]:
+    told: List[CoscliBase] = []
+
+    def parse(text: str, name: str) -> Credentials:
+        told.append(parse_coscli(text, name))
+        if told[-1].credentials is None:
+            raise NoKeys(f"{name}: no secretid in it")
+        return told[-1].credentials
+
+    provider = _other_file(path, parse)
+    if provider is None and told and told[0].use_role:
+        return _role(options, told[0].role)
+    return provider
+
+
+def _environment(environ: Mapping[str, str], names: _Names) -> Optional[FoundCredentials]:
     secret_id, secret_key = environ.get(names.secret_id, ""), environ.get(names.secret_key, "")
     if not secret_id and not secret_key:
         return None
     if not secret_id or not secret_key:
         raise CredentialsError(f"{names.secret_id} and {names.secret_key} must both be set in the environment")
-    return StaticCredentials(Credentials(secret_id, secret_key, environ.get(names.token) or None))
+    return StaticCredentials(Credentials(secret_id, secret_key, environ.get(names.token) or None),
+                             f"the environment ({names.secret_id})")
+
+
+def _named_role(options: ChainOptions) -> Optional[FoundCredentials]:
+    return _role(options, options.role) if options.role and options.role != TOKEN_IN_FILE else None
+
+
+def _role(options: ChainOptions, role: str) -> FoundCredentials:
+    """The keys of a role, or of the first one that the machine has. Raises: CredentialsError."""
+    endpoint = options.role_endpoint or roles.ROLE_ENDPOINT
+
+    def ask() -> RenewedCredentials:
+        name = role or next(iter(roles.list_roles(endpoint)), "")
+        if not name:
+            raise CredentialsError(f"{endpoint} lists no role; bind one to this machine")
+        return RenewedCredentials(f"the CVM role {name}", partial(roles.role_keys, endpoint, name))
+
+    try:
+        return roles.at_start(ask)
+    except CredentialsError as exc:
+        raise CredentialsError(f"no keys of {f'the CVM role {role}' if role else 'a CVM role'}: {exc}") from None
+
+
+def _workload(environ: Mapping[str, str]) -> Optional[FoundCredentials]:
+    identity = roles.web_identity(environ)
+    if identity is None:
+        return None
+    return RenewedCredentials(f"the TKE role {identity.role_arn}", partial(roles.web_identity_keys, identity))
+
+
+def _machine(options: ChainOptions) -> Optional[FoundCredentials]:
+    """The role of the machine that nobody has named, where the service is Tencent's."""
+    if options.aws and not options.role_endpoint:
+        return None
+    try:
+        return _role(options, "")
+    except CredentialsError as exc:
+        log.debug("%s", exc)
+        return None

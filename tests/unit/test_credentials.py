@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 import pytest
 
-from cosfs.cos.credentials import ChainOptions, FileCredentials, StaticCredentials, find_credentials, parse_passwd
+from cosfs.cos import key_files
+from cosfs.cos.credentials import ChainOptions, FileCredentials, StaticCredentials, find_credentials
+from cosfs.cos.key_files import NoKeys, parse_passwd
 from cosfs.cos.signing import Credentials
 from cosfs.errors import CredentialsError
+from tests.support.token_services import TokenServices
 
 BUCKET = "examplebucket-1250000000"
+NOWHERE = "http://127.0.0.1:1/roles"
 
 
 def write(path, text, mode=0o600):
+    path.parent.mkdir(exist_ok=True)
     path.write_text(text)
     path.chmod(mode)
     return path
 
 
 def options(tmp_path, **fields):
-    return ChainOptions(**{"bucket": BUCKET, "environ": {}, "home": tmp_path, "system_file": tmp_path / "etc-passwd",
-                           **fields})
+    return ChainOptions(**{"bucket": BUCKET, "environ": {}, "home": tmp_path, "system_folder": tmp_path / "etc",
+                           "role_endpoint": NOWHERE, **fields})
 
 
 @pytest.mark.parametrize("text, secret_id", [
@@ -122,7 +128,7 @@ def test_file_that_becomes_unusable_leaves_the_keys(tmp_path, expected_logs):
 
 
 def test_chain_follows_the_order_of_the_cpp_tool(tmp_path):
-    write(tmp_path / "etc-passwd", "system:key", 0o600)
+    write(tmp_path / "etc" / "passwd-cosfs", "system:key", 0o600)
     assert find_credentials(options(tmp_path)).get().secret_id == "system"
     write(tmp_path / ".passwd-cosfs", "home:key")
     assert find_credentials(options(tmp_path)).get().secret_id == "home"
@@ -146,11 +152,130 @@ def test_environment_spellings(tmp_path, names):
         find_credentials(options(tmp_path, environ=environ))
 
 
+OTHER_FILES = {
+    ".cos.conf": "[common]\nsecret_id = the-id\nsecret_key = the%key\ntoken = tok\nregion = ap-x\n",
+    ".cos.yaml": "cos:\n  base:\n    secretid: the-id\n    secretkey: the%key\n    sessiontoken: tok\n",
+    ".tencentcloud/credentials": "[default]\nsecret_id = the-id\nsecret_key = the%key\ntoken=tok\n",
+    ".tccli/default.credential": '{"secretId": "the-id", "secretKey": "the%key", "token": "tok"}',
+}
+
+
+@pytest.mark.parametrize("name", OTHER_FILES)
+def test_files_of_other_tools(tmp_path, name):
+    write(tmp_path / name, OTHER_FILES[name])
+    provider = find_credentials(options(tmp_path))
+    assert provider.get() == Credentials("the-id", "the%key", "tok")
+    assert provider.source == f"the file {tmp_path / name}"
+    write(tmp_path / name, OTHER_FILES[name].replace("the-id", "another-id"))
+    assert provider.get().secret_id == "another-id"
+
+
+@pytest.mark.parametrize("name", OTHER_FILES)
+def test_files_of_other_tools_that_others_may_read_are_refused(tmp_path, name):
+    path = write(tmp_path / name, OTHER_FILES[name], 0o644)
+    with pytest.raises(CredentialsError, match=f"{path}: its mode 0644 lets others at the keys: chmod 600 {path}$"):
+        find_credentials(options(tmp_path))
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    (".cos.conf", "[common]\nregion = ap-x\n"),
+    (".cos.conf", "[common]\nsecret_id=a\nsecret_key=b\nanonymous = True\n"),
+    (".cos.conf", "[other]\nsecret_id = a\n"), (".cos.yaml", "cos:\n  base:\n    secretid: \"\"\n"),
+    (".tencentcloud/credentials", "[other]\nsecret_id = a\n"), (".tccli/default.credential", "{}")])
+def test_files_of_other_tools_without_keys_are_passed_over(tmp_path, name, text):
+    write(tmp_path / name, text, 0o644)
+    with pytest.raises(CredentialsError, match="no keys found"):
+        find_credentials(options(tmp_path))
+
+
+@pytest.mark.parametrize(("parse", "text", "advice"), [
+    (key_files.parse_coscmd, "secret_key = secretword\n", "line 1: not of the form"),
+    (key_files.parse_coscmd, "[common]\nsecretword\n", "line 2: not of the form"),
+    (key_files.parse_coscmd, "[common]\nsecret_key = secretword\n", "secret_id and secret_key are both needed"),
+    (key_files.parse_tencentcloud, "[default]\nsecret_id=secretword\nsecret_key=secretword\nrole_arn=r\n", "role_arn"),
+    (key_files.parse_tccli, '{"secretKey": "secretword"', "no JSON"),
+    (key_files.parse_tccli, '["secretword"]', "no JSON"),
+    (key_files.parse_tccli, '{"secretKey": "secretword", "secretId": 1}', "are both needed")])
+def test_mistakes_in_files_of_other_tools_are_named_and_not_repeated(parse, text, advice):
+    with pytest.raises(CredentialsError, match=f"^/the/file.*{advice}") as raised:
+        parse(text, "/the/file")
+    assert not isinstance(raised.value, NoKeys)
+    assert "secretword" not in f"{raised.value}{vars(raised.value)}{raised.value.__context__!r}"
+
+
+def drop(environ, *names):
+    for name in names:
+        del environ[name]
+
+
+def test_every_source_has_its_place_in_the_order(tmp_path):
+    """All of them at once; then the first one goes, and the next one's keys are found, to the last."""
+    names = ["COSACCESSKEYID", "COSSECRETACCESSKEY", "COS_SECRET_ID", "COS_SECRET_KEY", "COS_SECRETID", "COS_SECRETKEY",
+             "COSN_SECRET_ID", "COSN_SECRET_KEY", "TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY",
+             "TENCENTCLOUD_SECRETID", "TENCENTCLOUD_SECRETKEY"]
+    environ = {name: name for name in names}
+    environ["COS_CREDENTIAL_FILE"] = str(write(tmp_path / "envfile", "env-file:key"))
+    files = {".passwd-cosfs": "home:key", "etc/passwd-cosfs": "system:key", **OTHER_FILES,
+             "etc/tencentcloud/credentials": OTHER_FILES[".tencentcloud/credentials"]}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write(tmp_path / name, text)
+    given = str(write(tmp_path / "given", "given:key"))
+    environment = [f"the environment ({names[at]})" for at in range(0, len(names), 2)]
+    places = [".passwd-cosfs", "etc/passwd-cosfs", ".cos.conf", ".cos.yaml", ".tencentcloud/credentials",
+              "etc/tencentcloud/credentials", ".tccli/default.credential"]
+    with TokenServices() as services:
+        (tmp_path / "identity").write_text(services.identity_token)
+        environ |= {**services.identity, "TKE_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "identity"),
+                    "COSFS_STS_ENDPOINT": services.url}
+        fields = {"role": "worker", "passwd_file": given}
+        steps = [  # what is found, and how it goes
+            ("the CVM role worker", partial(drop, fields, "role")),
+            (f"the file {given}", partial(drop, fields, "passwd_file")),
+            *((source, partial(drop, environ, *names[2 * at:2 * at + 2])) for at, source in enumerate(environment)),
+            *((f"the file {tmp_path / name}", (tmp_path / name).unlink) for name in places),
+            (f"the TKE role {services.identity['TKE_ROLE_ARN']}", environ.clear), ("the CVM role worker", dict)]
+        steps.insert(3, (f"the file {tmp_path / 'envfile'}", partial(drop, environ, "COS_CREDENTIAL_FILE")))
+        found = []
+        for _, remove in steps:
+            found.append(find_credentials(options(tmp_path, environ=environ, role_endpoint=services.roles_url,
+                                                  **fields)).source)
+            remove()
+    assert found == [source for source, _ in steps]
+
+
+def test_metadata_service_is_not_asked_when_there_are_keys(tmp_path):
+    write(tmp_path / ".passwd-cosfs", "home:key")
+    with TokenServices() as services:
+        find_credentials(options(tmp_path, role_endpoint=services.roles_url, role="sts"))
+        assert services.requests == []
+        (tmp_path / ".passwd-cosfs").unlink()
+        find_credentials(options(tmp_path, role_endpoint=services.roles_url, role="sts"))
+        assert [path for _, path, _ in services.requests] == ["/latest/roles/", "/latest/roles/worker"]
+
+
+def test_role_that_coscli_is_told_to_use(tmp_path):
+    write(tmp_path / ".cos.yaml", "cos:\n  base:\n    mode: CvmRole\n    cvmrolename: worker\n", 0o644)
+    with TokenServices() as services:
+        assert find_credentials(options(tmp_path, role_endpoint=services.roles_url)).get().secret_id == "AKIDissued1"
+        assert [path for _, path, _ in services.requests] == ["/latest/roles/worker"]
+
+
 def test_aws_names_count_in_v4_mode_only(tmp_path):
     environ = {"AWS_ACCESS_KEY_ID": "aws", "AWS_SECRET_ACCESS_KEY": "key", "AWS_SESSION_TOKEN": "tok"}
     assert find_credentials(options(tmp_path, environ=environ, aws=True)).get() == Credentials("aws", "key", "tok")
     with pytest.raises(CredentialsError, match="passwd_file"):
         find_credentials(options(tmp_path, environ=environ))
+
+
+def test_reload_reads_what_looks_unchanged(tmp_path):
+    path = write(tmp_path / "p", "id1:key")
+    provider = FileCredentials(path, BUCKET)
+    before = path.stat()
+    path.write_text("id2:key")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    provider.reload()
+    assert provider.get().secret_id == "id2"
 
 
 def test_providers_show_no_secret(tmp_path):

@@ -77,6 +77,8 @@ def test_an_option_of_the_cpp_tool_is_accepted(item: str) -> None:
     ("url=http://[::1]:9000", "connection", "url", "http://[::1]:9000"),
     ("passwd_file=/etc/p", "connection", "passwd_file", "/etc/p"),
     ("passwd_file=a\\,b", "connection", "passwd_file", os.path.abspath("a,b")),
+    ("cam_role=worker", "connection", "cam_role", "worker"),
+    ("cam_role_endpoint=http://localhost:80/a/b/", "connection", "cam_role_endpoint", "http://localhost:80/a/b"),
     ("public_bucket=1", "connection", "anonymous", True),
     ("public_bucket", "connection", "anonymous", True),
     ("public_bucket=0", "connection", "anonymous", False),
@@ -146,6 +148,8 @@ def test_an_option_without_effect_warns_once_by_name() -> None:
     ("urll=http://x", "unknown option urll; did you mean url?"),
     ("allow_others", "unknown option allow_others; did you mean allow_other?"),
     ("qqqqqqqq=1", "unknown option qqqqqqqq; see cosfs --help"),
+    ("cam_role_endpoint=metadata/roles", "option cam_role_endpoint=metadata/roles is wrong; give an address such as "
+                                        "http://127.0.0.1:8080/roles"),
     ("retries=abc", "option retries=abc is wrong; give a whole number from 1 to 100"),
     ("retries=0", "option retries=0 is wrong; give a whole number from 1 to 100"),
     ("retries", "option retries needs a value; give a whole number from 1 to 100"),
