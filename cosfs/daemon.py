@@ -115,6 +115,21 @@ class CapturedStderr:
             return self._file.read().decode(errors="replace")
 
 
+def reopen_log() -> None:
+    """Go on in a new file where the log's file was moved away; a log that is no file stays as it is."""
+    for handler in logging.getLogger("cosfs").handlers:
+        if isinstance(handler, logging.FileHandler):
+            try:
+                stream = open(handler.baseFilename, "a", encoding="utf-8")  # noqa: SIM115  the handler's from now on
+            except OSError as exc:
+                log.warning("%s cannot be opened again (%s); the log goes on where it was", handler.baseFilename,
+                            exc.strerror)
+                continue
+            old = handler.setStream(stream)
+            if old is not None:
+                old.close()
+
+
 def configure_logging(level: int, log_file: Optional[str], *, foreground: bool) -> None:
     """Send the package's log to ``log_file``, else to standard error (foreground) or syslog, if there is one."""
     handler: logging.Handler

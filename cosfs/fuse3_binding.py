@@ -2,6 +2,8 @@
 
 Beside fuse_binding.py a mount has writes and reads of 1 MiB, flags of rename, and copies inside the mount that the
 server does (``copy_file_range``).
+
+libfuse handles SIGTERM and SIGINT, which unmount, and SIGHUP, too, where signals.py has not blocked it.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ _SAME = {"fgetattr": "getattr", "ftruncate": "truncate"}
 _FIRST_THREADS = 16
 
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""Signals that unmount. libfuse handles them itself where nobody does; ``_Loops`` cannot have that."""
+"""Signals that unmount; SIGHUP only where signals.py has not blocked it. libfuse handles them itself where nobody does;
+``_Loops`` cannot have that."""
 
 _setup, _loop, _exit, _teardown = (  # fuse.h
     getattr(fuse._libfuse, name) for name in ("fuse_setup", "fuse_loop", "fuse_exit", "fuse_teardown"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import signal
 import urllib.request
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,13 +23,14 @@ from cosfs.cos.credentials import ChainOptions, CredentialsProvider, FoundCreden
 from cosfs.cos.endpoint import ClientConfig
 from cosfs.cos.requester import Learned
 from cosfs.cos.retry import RetryPolicy
-from cosfs.daemon import CapturedStderr, StartFailed, configure_logging, run_in_background
+from cosfs.daemon import CapturedStderr, StartFailed, configure_logging, reopen_log, run_in_background
 from cosfs.errors import CosException
 from cosfs.filesystem import CosFilesystem, Listed, Recovered, waiting_files
 from cosfs.fuse_callbacks import THREADS
 from cosfs.fuse_library import find_binding
 from cosfs.operations import CosOperations
 from cosfs.preflight import MountError, check_bucket, check_local
+from cosfs.signals import signal_actions
 from cosfs.state import bucket_folder, cache_folder, make_folder
 from cosfs.units import MIB
 
@@ -59,7 +61,8 @@ def mount(config: MountConfig, *, dropped_options: Sequence[str] = ()) -> int:
             log.debug("options without meaning here: %s", " ".join(dropped_options))
         if credentials is not None:
             log.info("the keys are from %s", credentials.source)
-        _serve(config, client_config(config.connection, credentials), ready)
+        with signal_actions({signal.SIGHUP: lambda: _hang_up(credentials)}):
+            _serve(config, client_config(config.connection, credentials), ready)
 
     if config.foreground:
         work(lambda: None)
@@ -72,6 +75,14 @@ def mount(config: MountConfig, *, dropped_options: Sequence[str] = ()) -> int:
     if os.stat(config.mount_point).st_dev == device:
         raise MountError(f"{config.mount_point} was mounted but cannot be seen; it may be in another mount namespace")
     return 0
+
+
+def _hang_up(credentials: Optional[FoundCredentials]) -> None:
+    """What SIGHUP is for: the log was moved away, or there are new keys."""
+    reopen_log()
+    log.info("SIGHUP: the log is opened again, the keys are looked for anew")
+    if credentials is not None:
+        credentials.reload()
 
 
 def recover(config: MountConfig) -> List[Recovered]:

@@ -57,7 +57,7 @@ def test_lazy_unmount_stores_what_is_closed_later(make_mount: MountFactory, stor
     assert store.body("f") == b"written before, written after"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_signal_ends_the_mount_and_stores_open_files(number: signal.Signals, make_mount: MountFactory,
                                                      store: CosStore) -> None:
     mount = make_mount()
