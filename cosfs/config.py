@@ -15,6 +15,7 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import Dict, Optional, Union
 
+from cosfs.cos.additions import Encryption
 from cosfs.state import default_state_folder
 from cosfs.units import GIB, MAX_PUT_BYTES, MIB, MIN_PART_BYTES
 
@@ -106,6 +107,22 @@ class FilesystemConfig:
     min_part_bytes: int = MIN_PART_BYTES
     """Smallest part that the service takes, the last one aside; larger parts make small edits dearer."""
 
+    put_threshold_bytes: Optional[int] = None
+    """Largest file that is stored by one PUT; None: two parts, below which an upload in parts has too many requests."""
+
+    multipart: bool = True
+    """Uploads in parts; without them a file has at most 5 GiB and leaves in one request, when it is closed."""
+
+    server_copies: bool = True
+    """Have the service copy what it has; without, everything is fetched and sent, for services that cannot copy."""
+
+    server_renames: bool = True
+    """The same for renames alone."""
+
+    prefetch_limit_bytes: Optional[int] = None
+    """Bytes that are read ahead of a program in one file, by us, not by the kernel. None: ten ranges of 10 MiB, and the
+    rest of an object when random reads have cost as much as that would."""
+
     parallel_parts: int = 10
     """Parts in flight at once over all files, up and down (the C++ tool's); one connection carries some
     100 MB/s, so ten fill a 10 Gbit/s line."""
@@ -167,6 +184,8 @@ class FilesystemConfig:
         for name in ("max_stat_entries", "parallel_parts", "parallel_heads", "memory_limit_bytes",
                      "bucket_size_bytes"):
             _at_least(self, name, 1)
+        if self.prefetch_limit_bytes is not None:
+            _at_least(self, "prefetch_limit_bytes", 0)
         if self.cache_limit_bytes is not None:
             _at_least(self, "cache_limit_bytes", MIB)
         if not MIN_PART_BYTES <= self.min_part_bytes <= self.part_size_bytes <= MAX_PUT_BYTES:
@@ -225,6 +244,30 @@ class ConnectionConfig:
     user_agent_suffix: str = ""
     """Put into the User-Agent header."""
 
+    service_path: str = ""
+    """Path that stands before every path of a request, "" or as ``/base``."""
+
+    content_md5: bool = True
+    """Send Content-MD5 with every upload: the service then refuses what arrived damaged, before the CRC-64 tells."""
+
+    encryption: Optional[Encryption] = None
+    """How new objects are encrypted on the server; None: as the bucket has it. Objects that are encrypted stay so."""
+
+    key_file: Optional[str] = None
+    """File with keys of the customer that objects in the bucket may be encrypted with."""
+
+    header_file: Optional[str] = None
+    """File with headers for objects by the end of their key."""
+
+    acl: Optional[str] = None
+    """ACL of what is stored; None: not sent, the bucket's holds. An account has 1,000 entries for ACLs of objects."""
+
+    client_info: bool = False
+    """Deletes name the process that makes them."""
+
+    trace: bool = False
+    """Log every exchange with the service, without what is secret."""
+
     def __post_init__(self) -> None:
         _at_least(self, "attempts", 1)
         for name in ("connect_timeout_s", "read_timeout_s"):
@@ -263,6 +306,9 @@ class MountConfig:
 
     cache_folder: Optional[str] = None
     """Folder in which each bucket has one of its own for the data cache; None: there is no data cache."""
+
+    mime_file: Optional[str] = None
+    """File with types of content by extension, which count before the system's (mime.types)."""
 
     log_level: int = logging.WARNING
     """Least severe level logged."""

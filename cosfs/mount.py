@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import mimetypes
 import os
 import signal
 import urllib.request
@@ -18,6 +19,8 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
 from cosfs.config import ConnectionConfig, FuseOptions, MountConfig
+from cosfs.cos.additions import Additions
+from cosfs.cos.additions_files import make_additions
 from cosfs.cos.client import BucketClient
 from cosfs.cos.credentials import ChainOptions, CredentialsProvider, FoundCredentials, find_credentials
 from cosfs.cos.endpoint import ClientConfig
@@ -156,8 +159,21 @@ def client_config(connection: ConnectionConfig, credentials: Optional[Credential
         read_timeout_s=connection.read_timeout_s,
         retry=RetryPolicy(attempts=connection.attempts),
         user_agent_suffix=connection.user_agent_suffix,
+        content_md5=connection.content_md5,
+        service_path=connection.service_path,
+        trace=connection.trace,
+        additions=_additions(connection),
         proxies=_proxies(connection.url),
     )
+
+
+def _additions(connection: ConnectionConfig) -> Additions:
+    """What is sent along with requests. Raises: MountError, when a file cannot be used."""
+    try:
+        return make_additions(connection.encryption, connection.key_file, connection.header_file, acl=connection.acl,
+                              client_info=connection.client_info)
+    except CosException as exc:
+        raise MountError(str(exc)) from exc
 
 
 def _proxies(url: str) -> Dict[str, str]:
@@ -186,6 +202,8 @@ def _allocate_from_one_heap() -> None:
 def _serve(config: MountConfig, settings: ClientConfig, ready: Callable[[], None]) -> None:
     """Serve the mount until it is unmounted. Raises: MountError when it could not be made."""
     _allocate_from_one_heap()
+    if config.mime_file is not None:
+        mimetypes.init([*mimetypes.knownfiles, config.mime_file])
     client = BucketClient(settings, learned=_check_bucket(config, settings))
     filesystem = CosFilesystem(client, replace(config.filesystem, state_folder=_state_folder(config),
                                                copies=find_binding(config.libfuse).COPIES,

@@ -55,6 +55,13 @@ def check_local(config: MountConfig) -> None:
         raise MountError(f"{folder} is not a folder that can be written to; create it or give another tmpdir=")
     if config.cache_folder is not None:
         _check_cache_folder(config.cache_folder, config.connection)
+    if config.mime_file is not None:
+        try:
+            Path(config.mime_file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) else "not UTF-8"
+            raise MountError(f"mime file {config.mime_file} cannot be read ({reason}); give another mime=, or "
+                             "none") from exc
     if config.log_file:
         try:
             open(config.log_file, "ab").close()

@@ -17,9 +17,11 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
-from cosfs.cli import options
+from cosfs.cli import options, pending
 from cosfs.cli.options import Option, State
 from cosfs.config import ConnectionConfig, FilesystemConfig, MountConfig
+from cosfs.cos.additions import EncryptedBy, Encryption
+from cosfs.cos.endpoint import is_address
 from cosfs.errors import CosfsError
 from cosfs.mount import mount
 from cosfs.preflight import MountError
@@ -33,6 +35,7 @@ SWITCHES = (
     ("-f", "stay in the foreground, log to standard error"),
     ("-s", "serve one call at a time"),
     ("-d, --debug", "log more; -d twice: show every call of the kernel as well (implies -f)"),
+    ("-u", "list uploads that were never finished, and abort them if told to"),
     ("-h, --help", "this text"),
     ("--version", "the version"),
 )
@@ -62,6 +65,7 @@ class CommandLine:
     dropped: List[str] = field(default_factory=list)
     debug_switches: int = 0
     show: Optional[str] = None
+    utility: bool = False
 
     def apply(self, name: str, text: Optional[str]) -> None:
         """Take in one option as it was written: ``name`` or ``name=text``."""
@@ -111,7 +115,7 @@ def scan(argv: Sequence[str]) -> CommandLine:
         elif switch in ("-h", "--help", "--version"):
             line.show = line.show or switch
         elif switch == "-u":
-            raise UsageError("the utility mode -u is not available yet")
+            line.utility = True
         else:
             _apply_switch(line, switch)
     return line
@@ -195,8 +199,27 @@ def _check_endpoint(bucket: str, connection: Mapping[str, Any]) -> None:
         raise UsageError(f"the endpoint {url} must not name the bucket; leave {bucket}. out of url=")
     if urlsplit(url).netloc.endswith(COS_DOMAINS) and not re.search(r"-\d+$", bucket):
         raise UsageError(f"bucket {bucket} has no APPID; give the full name, such as {bucket}-1250000000")
+    _check_keys(url, connection.get("encryption"), connection.get("key_file"))
     if bucket != bucket.lower() and not (connection.get("aws_v4") or connection.get("path_style")):
         raise UsageError(f"bucket {bucket} has capital letters; names of buckets are in small letters")
+
+
+def _check_keys(url: str, encryption: Optional[Encryption], key_file: Optional[str]) -> None:
+    """That the customer's keys are named, and are not sent where others can read them."""
+    own_key = encryption is not None and encryption.by is EncryptedBy.CUSTOMER
+    if (own_key or key_file) and not _is_private(url):
+        raise UsageError(f"use_sse=custom and load_sse_c send the key with each request, and {url} is not encrypted; "
+                         "give an endpoint with https://")
+    if encryption is not None and own_key and encryption.key_file is None and key_file is None:
+        raise UsageError("use_sse=custom needs a key; name its file with use_sse=custom:FILE or load_sse_c=FILE")
+
+
+def _is_private(url: str) -> bool:
+    """Whether nobody between here and the service can read what is sent."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return parts.scheme == "https" or host == "::1" or (host.startswith("127.") and is_address(host)) \
+        or host.lower() == "localhost"
 
 
 def help_text() -> str:
@@ -216,7 +239,8 @@ def help_text() -> str:
             names = ", ".join(_form(option) for option in members)
             parts.append(textwrap.fill(names, WIDTH, initial_indent="  ", subsequent_indent="  ",
                                        break_on_hyphens=False))
-    parts.append("\nOther commands: cosfs bench, cosfs recover BUCKET-APPID, cosfs serve DIR;\neach has --help")
+    parts.append("\nOther commands: cosfs bench, cosfs recover BUCKET-APPID, cosfs serve DIR,\n"
+                 "cosfs uploads list|abort BUCKET-APPID; each has --help")
     parts.append("Unmount: fusermount -u MOUNTPOINT (as root: umount MOUNTPOINT)")
     return "\n".join(parts)
 
@@ -253,6 +277,8 @@ def run(argv: Sequence[str]) -> int:
         if line.show:
             print(help_text())
             return 0
+        if line.utility:
+            return _utility(line)
         config = build(line)
         for warning in line.warnings:
             print(f"cosfs: warning: {warning}", file=sys.stderr)
@@ -262,6 +288,14 @@ def run(argv: Sequence[str]) -> int:
         return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+
+
+def _utility(line: CommandLine) -> int:
+    """The mode of ``-u``. Raises: UsageError, MountError."""
+    if len(line.words) != 1:
+        raise UsageError(f"-u takes one word, BUCKET-APPID, given is: {' '.join(line.words) or 'none'}")
+    line.words.append(os.curdir)  # nothing is mounted there
+    return pending.utility(build(line))
 
 
 def one_line(text: str) -> str:

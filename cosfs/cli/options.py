@@ -16,6 +16,7 @@ from typing import Any, Dict, List, Optional, Tuple
 from cosfs.cli import values
 from cosfs.cli.values import Value
 from cosfs.config import Conflict
+from cosfs.cos.additions import EncryptedBy, Encryption
 from cosfs.units import MIB
 
 
@@ -72,6 +73,8 @@ ENDPOINT = _section(
             default="us-east-1"),
     _option("use_path_request_style", "bucket in the path of URLs, not in the host name; needs no saying for an "
             "endpoint that is an IP address or localhost", "connection.path_style"),
+    _option("servicepath", "path that stands before every path of a request, for a service behind a gateway",
+            "connection.service_path", values.SERVICE_PATH, default="/"),
 )
 
 ATTRIBUTES = _section(
@@ -87,6 +90,8 @@ ATTRIBUTES = _section(
             default="777"),
     _option("storage_class", "storage class of new objects: standard, standard_ia, intelligent_tiering, ...",
             "filesystem.storage_class", values.STORAGE_CLASS, default="standard"),
+    _option("use_rrs", "1: the same as storage_class=reduced_redundancy, 0: as standard", "filesystem.storage_class",
+            values.choice({"0": None, "1": "REDUCED_REDUNDANCY"}), constant="REDUCED_REDUNDANCY", bare=True),
     _option("meta", "list: show only what listings tell, which saves a request per file; modes, owners and symbolic "
             "links are then not seen", "filesystem.attributes_by_listing", values.choice({"full": False, "list": True}),
             default="full"),
@@ -97,8 +102,31 @@ ATTRIBUTES = _section(
             "which saves a request", "filesystem.eager_create", values.choice({"lazy": False, "eager": True}),
             default="lazy"),
     _option("noxattr", "no extended attributes", "filesystem.xattr", constant=False),
+    _option("use_xattr", "1: extended attributes, 0: none", "filesystem.xattr", values.SWITCH, default="1", bare=True),
+    _option("mime", "file with content types by extension, which count before the system's; lines TYPE EXTENSION...",
+            "mount.mime_file", values.PATH),
     _option("bucket_size", "size that df shows", "filesystem.bucket_size_bytes", values.size(1 << 20, plain=""),
             default="8P"),
+)
+
+STORING = _section(
+    "Encryption and headers of what is stored",
+    _option("use_sse", "encrypt on the server: 1 with keys of the service, kmsid with the default key or the key ID of "
+            "KMS, custom with the first key in FILE (mode 600, a key a line: base64 of 32 bytes), which needs https; "
+            "its other keys read older objects. Objects that are encrypted in another way stay so",
+            "connection.encryption", values.ENCRYPTION, constant=Encryption(EncryptedBy.SERVICE), bare=True),
+    _option("load_sse_c", "file with more keys of use_sse=custom, or with those that objects are read with; needs "
+            "https", "connection.key_file", values.PATH),
+    _option("default_acl", "ACL of what is stored, such as private or public-read; an account has 1,000 entries for "
+            "ACLs of single objects. By default none is sent and the bucket's holds", "connection.acl", values.ACL),
+    _option("ahbe_conf", "file with headers for what is stored, lines SUFFIX HEADER VALUE such as: .gz "
+            "Content-Encoding gzip; a blank in front: for all, reg:PATTERN as suffix: for keys in which that is found. "
+            "The last line that fits counts", "connection.header_file", values.PATH),
+    _option("disable_content_md5", "no Content-MD5 with uploads: less CPU, and what arrives damaged is noticed by its "
+            "CRC-64 only, after it was stored", "connection.content_md5", constant=False),
+    _option("enable_content_md5", "the opposite; the default", "connection.content_md5"),
+    _option("enable_clientinfo", "deletes carry the number and the control group of this process (x-delete-client-pid, "
+            "x-delete-client-cgroup) for the service's logs", "connection.client_info"),
 )
 
 MOUNTING = _section(
@@ -121,9 +149,19 @@ TRANSFER = _section(
     _option("readwrite_timeout", "longest pause in an answer", "connection.read_timeout_s", values.seconds(0.1),
             default="60"),
     _option("parallel_count", "parts in flight at once, up and down", "filesystem.parallel_parts",
-            values.whole(1, 256), default="10", aliases=("parallel_upload",)),
+            values.whole(1, 256), default="10", aliases=("parallel_upload", "max_thread_count")),
     _option("multipart_size", "size of a part in MB", "filesystem.part_size_bytes",
             values.scaled(values.whole(1, 5120, "MB"), MIB), default="10"),
+    _option("multipart_threshold", "MB up to which a file is stored by one request; default: two parts",
+            "filesystem.put_threshold_bytes", values.scaled(values.whole(1, 5120, "MB"), MIB)),
+    _option("nomultipart", "no uploads in parts: files of up to 5 GiB, each in one request when it is closed",
+            "filesystem.multipart", constant=False),
+    _option("nocopyapi", "no copies by the service: what is renamed, or changed in mode, owner or part, is fetched and "
+            "sent", "filesystem.server_copies", constant=False),
+    _option("norenameapi", "the same for renames alone", "filesystem.server_renames", constant=False),
+    _option("max_prefetch_bytes", "bytes that are read ahead of a program in one file, beside what the kernel reads "
+            "ahead (max_readahead); default: 104857600, and the rest of an object when random reads have shown that it "
+            "is wanted", "filesystem.prefetch_limit_bytes", values.whole(0, 1 << 40)),
     _option("multireq_max", "HEAD requests in flight at once for a listing", "filesystem.parallel_heads",
             values.whole(1, 256), default="64"),
     _option("memory_limit", "memory for read-ahead and upload buffers of all files together",
@@ -144,7 +182,8 @@ CACHES = _section(
             "show", "filesystem.listing_ttl_s", values.seconds(0), default="10"),
     _option("negative_cache_expire", "how long a name that was not there is believed to be absent",
             "filesystem.negative_ttl_s", values.seconds(0), default="10"),
-    _option("disable_noobj_cache", "the same as negative_cache_expire=0", "filesystem.negative_ttl_s", constant=0.0),
+    _option("disable_noobj_cache", "the same as negative_cache_expire=0", "filesystem.negative_ttl_s", constant=0.0,
+            aliases=("disable_negative_cache",)),
     _option("attr_timeout", "how long the kernel itself believes attributes; default: 1, but no longer than "
             "stat_cache_expire", "fuse.attr_timeout", values.seconds(0)),
     _option("entry_timeout", "the same for names", "fuse.entry_timeout", values.seconds(0)),
@@ -178,6 +217,8 @@ LOGGING = _section(
     _option("f2", "the same as dbglevel=debug", "mount.log_level", constant=10),
     _option("logfile", "append the log to this file; by default it goes to syslog, with -f to standard error",
             "mount.log_file", values.PATH),
+    _option("curldbg", "log every request and answer, without what is secret, whatever dbglevel says",
+            "connection.trace"),
 )
 
 
@@ -213,23 +254,31 @@ DROPPED = _words(
     "relatime norelatime strictatime nostrictatime diratime nodiratime lazytime nolazytime mand nomand iversion "
     "noiversion silent loud use_ino readdir_ino hard_remove intr intr_signal= fsname= subtype= noforget remember= "
     "atomic_o_trunc splice_read splice_write splice_move no_splice_read no_splice_write no_splice_move "
-    "no_remote_lock no_remote_flock no_remote_posix_lock enable_content_md5 enable_noobj_cache noxmlns "
-    "nodnscache nosscache noflush_in_other_proc fd_page_size= singlepart_copy_limit=",
+    "no_remote_lock no_remote_flock no_remote_posix_lock enable_noobj_cache noxmlns xmlns "
+    "nodnscache nosscache noflush_in_other_proc fd_page_size= singlepart_copy_limit= "
+    # of s3fs: what is decided for each file here, or is always so
+    "multipart_copy_size= putheader_mp_threshold= max_dirty_data= nomixupload streamupload listobjectsv2 "
+    "list_object_max_keys= use_session_token check_cache_dir_exist update_parent_dir_stat compat_dir notsup_compat_dir "
+    "use_wtf8 no_time_stamp_msg instance_name= set_check_cache_sigusr1[=]",
     State.DROPPED)
 DROPPED_PATTERNS = ("x-*", "X-*", "comment=*")
 
-INERT = _words(
-    "Options of the C++ tool without effect yet",
-    "servicepath= default_acl= use_rrs[=] use_sse[=] load_sse_c= ahbe_conf= nomultipart "
-    "max_prefetch_bytes= nocopyapi norenameapi disable_content_md5 enable_clientinfo xmlns curldbg",
-    State.INERT)
-
 REFUSED = _words("Refused", "accessKeyId= secretAccessKey=", State.REFUSED,
                  text="a key on the command line can be read by every user of this machine: put it into a passwd_file")
+REFUSED += _words("Refused", "bucket=", State.REFUSED,
+                  text="the bucket is the first word: cosfs BUCKET-APPID MOUNTPOINT")
+REFUSED += _words("Refused", "free_space_ratio=", State.REFUSED, text="say how many MB stay free with ensure_diskfree")
+REFUSED += _words("Refused", "proxy= proxy_cred_file=", State.REFUSED,
+                  text="set http_proxy or https_proxy in the environment")
+REFUSED += _words("Refused", "sigv2", State.REFUSED, text="services that speak S3 take sigv4")
+REFUSED += _words("Refused", "profile= iam_role[=] ecs ibm_iam_auth imdsv1only credlib= credlib_opts=", State.REFUSED,
+                  text="keys come from passwd_file or the environment")
+REFUSED += _words("Refused", "requester_pays ipresolve= ssl_client_cert= cipher_suites= insecure_logging noua",
+                  State.REFUSED, text="leave it out, there is no such thing here")
 REFUSED += _words("Refused", "region=", State.REFUSED, text="name the region in url=https://cos.REGION.myqcloud.com")
 
-TABLE: Tuple[Option, ...] = (*ENDPOINT, *ATTRIBUTES, *MOUNTING, *TRANSFER, *CACHES, *LOGGING, *KERNEL, *DROPPED,
-                             *INERT, *REFUSED)
+TABLE: Tuple[Option, ...] = (*ENDPOINT, *ATTRIBUTES, *STORING, *MOUNTING, *TRANSFER, *CACHES, *LOGGING, *KERNEL,
+                             *DROPPED, *REFUSED)
 BY_NAME: Dict[str, Option] = {name: option for option in TABLE for name in (option.name, *option.aliases)}
 
 

@@ -11,10 +11,11 @@ import logging
 import os
 import pwd
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Mapping
 from urllib.parse import urlsplit
 
+from cosfs.cos.additions import EncryptedBy, Encryption
 from cosfs.units import GIB, KIB, MIB
 
 
@@ -106,6 +107,23 @@ def _address(text: str) -> str:
         parts.query or parts.fragment or parts.username)) and (parts.port is None or parts.port > 0), whole_url))
 
 
+def _service_path(text: str) -> str:
+    """``/a/b``; "" for the root."""
+    names = text.strip("/")
+    return str(_checked(re.search(r"[?#\s]|//|(^|/)\.\.?(/|$)", names) is None, f"/{names}" if names else ""))
+
+
+def _encryption(text: str) -> Encryption:
+    kind, colon, detail = text.partition(":")
+    known = {"1": EncryptedBy.SERVICE, "kmsid": EncryptedBy.KMS, "k": EncryptedBy.KMS,
+             "custom": EncryptedBy.CUSTOMER, "c": EncryptedBy.CUSTOMER}[kind]
+    _checked(bool(detail) if colon else True, text)
+    if known is EncryptedBy.CUSTOMER:
+        return Encryption(known, key_file=_path(detail) if colon else None)
+    _checked(known is EncryptedBy.KMS or not colon, text)
+    return Encryption(known, key_id=detail or None)
+
+
 def _non_empty(text: str) -> str:
     return str(_checked(text != "", text))
 
@@ -138,6 +156,11 @@ TEXT = Value("TEXT", "a text that is not empty", _non_empty)
 PATH = Value("PATH", "a path", _path)
 URL = Value("URL", "an endpoint such as https://cos.ap-guangzhou.myqcloud.com, without a path", _url)
 ADDRESS = Value("URL", "an address such as http://127.0.0.1:8080/roles", _address)
+SERVICE_PATH = Value("PATH", "a path such as /base", _service_path)
+ENCRYPTION = Value("1|kmsid[:ID]|custom[:FILE]", "1, kmsid, kmsid:ID, custom or custom:FILE", _encryption)
+ACL = replace(choice({name: name for name in (
+    "private", "public-read", "default", "public-read-write", "authenticated-read", "bucket-owner-read",
+    "bucket-owner-full-control")}), metavar="ACL")
 SWITCH = choice({"0": False, "1": True})
 OCTAL = Value("MODE", "an octal number from 0 to 777", _mask(8))
 C_OCTAL = Value("MODE", "a number from 0 to 0777, octal only with a leading 0", _mask(0))

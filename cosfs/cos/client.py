@@ -167,7 +167,7 @@ class BucketClient(MultipartCalls):
         pairs += object_request_headers(ObjectHeaders(storage_class=storage_class) if headers is None else headers)
         if forbid_overwrite:
             pairs.append(FORBID_OVERWRITE)
-        request = Request("Put Object - Copy", "PUT", check_key(key), headers=pairs)
+        request = Request("Put Object - Copy", "PUT", check_key(key), headers=pairs, source_key=source_key)
         etag_required = self._config.signature == "cos"
         stored = self._requester.call(request, lambda answer: stored_inside(
             answer, "PUT", "CopyObjectResult", etag_required=etag_required))

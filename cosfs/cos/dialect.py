@@ -85,8 +85,7 @@ class CosDialect:
 
     def copy_source(self, source: Target, bucket: str, key: str, version_id: Optional[str] = None) -> str:
         """``host/key``. With the bucket in the path the service's other form, ``/bucket/key``."""
-        in_path = source.path.startswith(f"/{bucket}/") and not source.host.startswith(f"{bucket}.")
-        name = f"/{bucket}" if in_path else source.host
+        name = f"/{bucket}" if source.bucket_in_path else source.host
         version = f"?versionId={percent_encode(version_id)}" if version_id else ""
         return f"{name}/{encode_key(key, safe_dots=False)}{version}"
 

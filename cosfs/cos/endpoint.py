@@ -13,6 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Mapping, Optional, Union
 from urllib.parse import urlsplit
 
+from cosfs.cos.additions import Additions
 from cosfs.cos.retry import RetryPolicy
 from cosfs.cos.signing import percent_encode
 from cosfs.errors import InvalidParameter
@@ -38,12 +39,14 @@ class Target:
 
     ``connect_url``: scheme, host and port to connect to. ``host``: the Host header, with a port that is not
     the scheme's default. ``path``: decoded, as the COS scheme signs it. ``raw_path``: as it goes out.
+    ``bucket_in_path``: the bucket's name is part of both.
     """
 
     connect_url: str
     host: str
     path: str
     raw_path: str
+    bucket_in_path: bool = False
 
     @property
     def host_name(self) -> str:
@@ -59,15 +62,18 @@ class Target:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A service's address. ``host`` may carry a port; ``connect_to`` is another address to connect to."""
+    """A service's address. ``host`` may carry a port; ``connect_to`` is another address to connect to;
+    ``service_path`` stands before every path, "" or as ``/base``."""
 
     scheme: str
     host: str
     addressing: Addressing = Addressing.VIRTUAL_HOST
     connect_to: Optional[str] = None
+    service_path: str = ""
 
     @classmethod
-    def parse(cls, url: str, *, path_style: Optional[bool] = None, default_scheme: str = "https") -> Endpoint:
+    def parse(cls, url: str, *, path_style: Optional[bool] = None, default_scheme: str = "https",
+              service_path: str = "") -> Endpoint:
         """From ``[scheme://]host[:port][/]``. ``path_style`` None: for an IP address and localhost.
 
         Raises: InvalidParameter.
@@ -85,23 +91,28 @@ class Endpoint:
             host = f"{host}:{port}"
         if path_style is None:
             path_style = is_address(name)
-        return cls(parts.scheme, host, Addressing.PATH if path_style else Addressing.VIRTUAL_HOST)
+        return cls(parts.scheme, host, Addressing.PATH if path_style else Addressing.VIRTUAL_HOST,
+                   service_path=service_path)
 
     def locate(self, bucket: str, key: Optional[str] = None, *, safe_dots: bool = True) -> Target:
         """The address of an object, or with no key of the bucket itself. ``safe_dots``: see encode_key."""
-        host, path, raw_path = self.host, "/", "/"
+        host, path = self.host, f"{self.service_path}/"
+        raw_path = percent_encode(path, safe="/") if self.service_path else path
         if self.addressing is Addressing.VIRTUAL_HOST:
             host = f"{bucket}.{host}"
         elif self.addressing is Addressing.PATH:
-            path, raw_path = f"/{bucket}", f"/{percent_encode(bucket)}"
+            path, raw_path = f"{path}{bucket}", f"{raw_path}{percent_encode(bucket)}"
         if key is not None:
             path = f"{path.rstrip('/')}/{key}"
             raw_path = f"{raw_path.rstrip('/')}/{encode_key(key, safe_dots=safe_dots)}"
-        return Target(f"{self.scheme}://{self.connect_to or host}", host, path, raw_path)
+        return Target(f"{self.scheme}://{self.connect_to or host}", host, path, raw_path,
+                      self.addressing is Addressing.PATH)
 
     def service(self) -> Target:
         """The address of requests that are of no bucket (list buckets)."""
-        return Target(f"{self.scheme}://{self.connect_to or self.host}", self.host, "/", "/")
+        path = f"{self.service_path}/"
+        raw_path = percent_encode(path, safe="/")
+        return Target(f"{self.scheme}://{self.connect_to or self.host}", self.host, path, raw_path)
 
 
 def is_address(host: str) -> bool:
@@ -188,6 +199,15 @@ class ClientConfig:
     content_md5: bool = True
     """Send Content-MD5 with bodies: 1.6 ms per MiB; the service then refuses what arrived damaged."""
 
+    additions: Additions = field(default_factory=Additions)
+    """Sent along with requests that store objects, and keys that reading some of them needs."""
+
+    service_path: str = ""
+    """Stands before every path, "" or as ``/base``."""
+
+    trace: bool = False
+    """Log a line for each exchange (trace.py)."""
+
     proxies: Mapping[str, str] = field(default_factory=dict)
     """Proxy URL by scheme (``http``, ``https``). The environment is not looked at."""
 
@@ -199,4 +219,4 @@ class ClientConfig:
         self.address()
 
     def address(self) -> Endpoint:
-        return Endpoint.parse(self.endpoint, path_style=self.path_style)
+        return Endpoint.parse(self.endpoint, path_style=self.path_style, service_path=self.service_path)

@@ -10,6 +10,7 @@ import functools
 import sys
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
+from cosfs.cos.additions import CUSTOMER_KEY_MD5
 from cosfs.cos.interface import ObjectHeaders, ObjectInfo, StoredObject
 from cosfs.errors import InvalidAnswer
 
@@ -18,9 +19,10 @@ HeaderList = List[Tuple[str, str]]
 METADATA_PREFIX = "x-cos-meta-"
 _STANDARD = {name.lower(): name for name in (
     "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Type", "Expires")}
-# What a write must repeat for the new version to be like the old one; SSE-C needs its key and cannot be.
+# What a write must repeat for the new version to be like the old one. Of a customer's key that is its MD5, instead of
+# which adding.py sends the key.
 _REPEATED = ("x-cos-server-side-encryption", "x-cos-server-side-encryption-cos-kms-key-id",
-             "x-cos-server-side-encryption-context", "x-cos-website-redirect-location")
+             "x-cos-server-side-encryption-context", CUSTOMER_KEY_MD5.lower(), "x-cos-website-redirect-location")
 
 
 class Headers(Mapping[str, str]):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Iterator, List, Mapping, Optional, Sequence, Tuple, TypeVar, Union
 
 from cosfs.cos import xml
+from cosfs.cos.adding import AddingRequester
 from cosfs.cos.crc64 import combine, crc64
 from cosfs.cos.endpoint import ClientConfig, check_key
 from cosfs.cos.headers import HeaderList, object_info, object_request_headers, stored_object, strip_quotes
@@ -52,7 +53,8 @@ class MultipartCalls:
     def __init__(self, config: ClientConfig, *, learned: Optional[Learned] = None) -> None:
         """``learned``: by an earlier client of the service."""
         self._config = config
-        self._requester = Requester(config, learned=learned)
+        self._requester = AddingRequester(config, learned=learned) if config.additions else \
+            Requester(config, learned=learned)
 
     def head_object(self, key: str) -> ObjectInfo:
         def decode(answer: Answer) -> ObjectInfo:
@@ -82,7 +84,7 @@ class MultipartCalls:
         pairs = self._copy_headers(source.key, source.if_match)
         pairs.append(("x-cos-copy-source-range", f"bytes={source.start}-{source.stop - 1}"))
         request = Request("Upload Part - Copy", "PUT", check_key(key), params=_part_params(number, upload_id),
-                          headers=pairs)
+                          headers=pairs, source_key=source.key)
         stored = self._requester.call(request, lambda answer: stored_inside(answer, "PUT", "CopyPartResult"))
         return UploadedPart(number, stored.etag, source.stop - source.start)
 

@@ -22,6 +22,7 @@ from cosfs.cos.headers import HeaderList, Headers, parse_http_date
 from cosfs.cos.interface import Body, FileBytes
 from cosfs.cos.retry import Retrying, is_throttled
 from cosfs.cos.signing import Credentials, Pairs
+from cosfs.cos.trace import TracedTransport
 from cosfs.cos.transport import Answer, Transport, TransportFailure, TransportSettings
 from cosfs.cos.wire import Payload
 from cosfs.cos.xml import is_error
@@ -58,8 +59,8 @@ class Request:
     """What is asked, in COS terms, before it is addressed and signed.
 
     ``operation``: name for logs and errors. ``key`` None: the bucket. ``accepted``: statuses besides 2xx
-    that are answers and not errors. ``target``: instead of bucket and key. ``unsigned_params``:
-    the query takes no part in a COS signature.
+    that are answers and not errors. ``source_key``: of the object that is copied. ``target``: instead of bucket
+    and key. ``unsigned_params``: the query takes no part in a COS signature.
     """
 
     operation: str
@@ -71,6 +72,7 @@ class Request:
     idempotent: bool = True
     accepted: FrozenSet[int] = frozenset()
     bucket: Optional[str] = None
+    source_key: Optional[str] = None
     target: Optional[Target] = None
     unsigned_params: bool = False
 
@@ -108,7 +110,7 @@ class Requester:
         self.learned = learned or Learned()
         suffix = f" {config.user_agent_suffix}" if config.user_agent_suffix else ""
         self._user_agent = f"cosfs/{__version__}{suffix}"
-        self._transport = Transport(TransportSettings(
+        self._transport = (TracedTransport if config.trace else Transport)(TransportSettings(
             config.connect_timeout_s, config.read_timeout_s, config.pool_size, config.verify,
             config.verify_hostname, config.proxies))
 
@@ -296,7 +298,7 @@ def _body_of(request: Request) -> tuple[HeaderList, Payload]:
 
 def _secrets(credentials: Optional[Credentials], wire: HeaderList) -> List[str]:
     """What an error document must not repeat, longest first."""
-    found = {value for name, value in wire if name.lower() == "authorization"}
+    found = {value for name, value in wire if name.lower().endswith(("authorization", "-customer-key"))}
     for value in list(found):
         found.add(value.rpartition("ignature=")[2])  # the last field in both schemes
     if credentials is not None:

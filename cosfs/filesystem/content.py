@@ -271,7 +271,7 @@ class FileContent:
 
     def grows(self, parts: int) -> bool:
         """Whether so many parts were written at the end, and a stream could begin."""
-        return self._stream is None and self._appended >= parts * self._context.uploader.limits.part_size_bytes
+        return self._stream is None and self._appended >= parts * self._context.uploader.limits.streamed_bytes
 
     def begin_stream(self, key: str, headers: ObjectHeaders) -> None:
         """Send parts from now on while the content grows, to be stored as ``key``. Raises: CosException."""

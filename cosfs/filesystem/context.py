@@ -76,7 +76,9 @@ class Context:
                on_corrupted: Callable[[], None]) -> ObjectReader:
         """A reader of an object version. ``crc64``: the service's, if it is known."""
         source = ObjectSource(self.client, self.disk_cache, key, etag, size_bytes, crc64)
-        return ObjectReader(source, self.ranges, self.fetch_pool, fill_pool=self.fill_pool, on_corrupted=on_corrupted)
+        limit_bytes = self.config.prefetch_limit_bytes
+        return ObjectReader(source, self.ranges, self.fetch_pool, on_corrupted=on_corrupted,
+                            fill_pool=self.fill_pool if limit_bytes is None or size_bytes <= limit_bytes else None)
 
     def check_writable(self) -> None:
         if self.config.read_only:
@@ -141,6 +143,10 @@ class Context:
             return headers
         return replace(headers, extra={**headers.extra, "x-cos-tagging": urlencode(tags, quote_via=quote)})
 
+    def copies_on_server(self, source_key: str, key: str) -> bool:
+        """Whether the service may copy an object, to another key or onto itself; else it is fetched and sent."""
+        return self.config.server_copies and (self.config.server_renames or source_key == key)
+
     def copy(self, info: ObjectInfo, key: str, headers: ObjectHeaders, *,
              forbid_overwrite: bool = False) -> ObjectInfo:
         """Copy one object version on the server, by parts when it is too large for one copy.
@@ -153,10 +159,11 @@ class Context:
                 # There are servers that keep markers but cannot copy them (measured: SeaweedFS, NoSuchKey).
                 stored = self.client.put_object(key, b"", headers=self.with_tags(headers, info),
                                                 forbid_overwrite=new)
-            elif info.size_bytes > MAX_PUT_BYTES:
+            elif info.size_bytes > MAX_PUT_BYTES or not self.copies_on_server(info.key, key):
                 content = ExtentMap.of_object(info.key, info.etag, info.size_bytes)
                 stored = self.uploader.commit(key, content, None, self.with_tags(headers, info),
-                                              forbid_overwrite=new).stored
+                                              forbid_overwrite=new,
+                                              by_copy=self.copies_on_server(info.key, key)).stored
             else:
                 try:
                     stored = self.client.copy_object(info.key, key, headers=headers, if_match=info.etag,

@@ -38,6 +38,7 @@ from cosfs.namespace.paths import KeySpace
 from cosfs.namespace.tree import Tree
 from cosfs.reading.disk_cache import QUEUE_BYTES, DiskCache
 from cosfs.reading.ranges import RangeStore
+from cosfs.reading.window import limits_up_to
 from cosfs.units import MAX_NAME_BYTES, MIB
 from cosfs.writing.pending import PendingUploads
 from cosfs.writing.plan import Limits
@@ -87,10 +88,12 @@ class CosFilesystem:
             staging=StagingArea(config.staging_folder, config.staging_limit_bytes,
                                 config.staging_reserve_bytes),
             uploader=Uploader(client, budget, uploads, Limits(
-                part_size_bytes=config.part_size_bytes, min_part_bytes=config.min_part_bytes), self._pending),
+                part_size_bytes=config.part_size_bytes, min_part_bytes=config.min_part_bytes,
+                put_threshold_bytes=config.put_threshold_bytes, multipart=config.multipart,
+                server_copies=config.server_copies), self._pending),
             deletes=DeleteQueue(client), borrowed=Borrowed(), names_pool=self._pools[-1], disk_cache=disk_cache,
             clock=clock, started_ns=int(clock() * 1_000_000_000))
-        self._table = OpenFileTable()
+        self._table = OpenFileTable(limits_up_to(config.prefetch_limit_bytes))
         self._writeback: Optional[Writeback] = None
         if config.writeback_delay_s is not None and not config.read_only:
             self._writeback = Writeback(self._context, self._table, config.writeback_delay_s)

@@ -7,7 +7,7 @@ import stat
 from dataclasses import replace
 from typing import Callable, Dict, List, Optional, Union
 
-from cosfs.cos.interface import ObjectHeaders, ObjectInfo
+from cosfs.cos.interface import ObjectInfo
 from cosfs.errors import (
     CosServiceError,
     EntryExists,
@@ -21,8 +21,7 @@ from cosfs.filesystem.files import FileOperations
 from cosfs.filesystem.openfile import OpenFile
 from cosfs.filesystem.table import OpenFileTable
 from cosfs.filesystem.types import Attr, Caller, Dirent, Purpose
-from cosfs.namespace.attributes import NS, Attributes, decode, decode_file, encode, stored_type
-from cosfs.namespace.content_type import guess_content_type
+from cosfs.namespace.attributes import NS, Attributes, decode, decode_file, stored_type
 from cosfs.namespace.entries import Entry
 from cosfs.namespace.paths import split
 
@@ -173,7 +172,7 @@ class NameOperations:
         if entry.info is not None and entry.key == key:
             headers = context.headers(path, attributes, entry.info)
         else:
-            headers = ObjectHeaders(encode(attributes, {}), {"Content-Type": guess_content_type(path, attributes.mode)})
+            headers = context.headers(path, attributes, None)
         if entry.info is not None and entry.info.size_bytes:
             info = context.copy(entry.info, key, headers)  # other tools may keep something in it
         else:

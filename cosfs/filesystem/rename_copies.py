@@ -89,7 +89,7 @@ class Copier:
     def copy(self, row: ListedObject, target: str) -> Optional[Copied]:
         """Copy an object, the version there is now; None when there is none."""
         known = self._known.get(row.key)
-        if row.size_bytes > MAX_PUT_BYTES or not row.etag or (
+        if row.size_bytes > MAX_PUT_BYTES or not row.etag or not self._context.copies_on_server(row.key, target) or (
                 self._ask_all if known is None else bool(known.headers.extra)):
             return self._copy_with_headers(row, target)
         kept_class = None if row.storage_class == "STANDARD" else row.storage_class

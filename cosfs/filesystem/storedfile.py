@@ -308,6 +308,8 @@ class StoredFile:
 
     def _upload(self, key: str, headers: ObjectHeaders, *, new: bool) -> ObjectInfo:
         context = self._context
+        if not context.uploader.limits.multipart and self._content.dirty:
+            self._content.fetch()  # the one request takes what it sends from the local disk
         with context.deletes.overwriting(key) as removed:
             committed = self._content.upload(key, context.with_tags(headers, self.base),
                                              forbid_overwrite=new and not removed)

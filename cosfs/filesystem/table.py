@@ -16,7 +16,7 @@ from typing import Callable, Dict, List, Optional
 from cosfs.errors import BadHandle, StaleHandle
 from cosfs.filesystem.openfile import OpenFile
 from cosfs.namespace.paths import is_inside, split
-from cosfs.reading.window import AccessWindow
+from cosfs.reading.window import DEFAULT_LIMITS, AccessWindow, WindowLimits
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Handle:
 
 
 class OpenFileTable:
-    def __init__(self) -> None:
+    def __init__(self, window_limits: WindowLimits = DEFAULT_LIMITS) -> None:
+        self._window_limits = window_limits
         self._lock = threading.Lock()
         self._by_path: Dict[str, OpenFile] = {}
         self._handles: Dict[int, Handle] = {}
@@ -64,7 +65,7 @@ class OpenFileTable:
             return self._add_locked(file, flags)
 
     def _add_locked(self, file: OpenFile, flags: int) -> Handle:
-        handle = Handle(next(self._numbers), file, flags, AccessWindow())
+        handle = Handle(next(self._numbers), file, flags, AccessWindow(self._window_limits))
         self._handles[handle.fh] = handle
         self._counts[file] = self._counts.get(file, 0) + 1
         return handle

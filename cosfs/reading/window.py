@@ -40,6 +40,17 @@ class WindowLimits:
 DEFAULT_LIMITS = WindowLimits()
 
 
+def limits_up_to(max_bytes: Optional[int]) -> WindowLimits:
+    """Limits of windows of at most ``max_bytes``; their ends are aligned only if that is
+    no less than usual. None: the usual ones."""
+    usual = DEFAULT_LIMITS
+    if max_bytes is None:
+        return usual
+    aligned = max_bytes >= usual.max_bytes
+    return WindowLimits(min(usual.initial_bytes, max_bytes), max_bytes,
+                        align_bytes=usual.align_bytes if aligned else 4 * max_bytes + 4)  # never
+
+
 @dataclass
 class _Stream:
     """One place where the handle reads. ``window_bytes`` is 0 until a second read continues the first.

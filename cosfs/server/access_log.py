@@ -40,7 +40,10 @@ class AccessLog:
         }
         for name, header in (("range", "range"), ("copy_source", "x-cos-copy-source"),
                              ("copy_source_range", "x-cos-copy-source-range"), ("if_match", "if-match"),
-                             ("content_md5", "content-md5"), ("user_agent", "user-agent")):
+                             ("content_md5", "content-md5"), ("user_agent", "user-agent"), ("acl", "x-cos-acl"),
+                             ("storage_class", "x-cos-storage-class"), ("encryption", "x-cos-server-side-encryption"),
+                             ("customer_key_md5", "x-cos-server-side-encryption-customer-key-md5"),
+                             ("client_pid", "x-delete-client-pid"), ("client_cgroup", "x-delete-client-cgroup")):
             if call.header(header):
                 line[name] = call.header(header)
         if call.faults:

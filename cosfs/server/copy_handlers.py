@@ -53,7 +53,8 @@ def _find_source(call: Call) -> _Source:
         version = find_object(replace(call, address=replace(call.address, bucket=name)), version.detail.target)
     if rules.check_conditions(version, call.headers, _SOURCE + "-") is not None:
         raise ApiError("PreconditionFailed")
-    rules.check_encryption_key(version, call.header(_SOURCE + "-server-side-encryption-customer-key-md5"))
+    rules.check_encryption_key(version.detail, rules.customer_key_md5(
+        call.headers, f"{_SOURCE}-server-side-encryption"))
     require_thawed(call, version)
     if version.kind == APPENDABLE:
         raise ApiError("InvalidRequest", "An appendable object cannot be copied.")
@@ -75,17 +76,18 @@ def _copied_detail(call: Call, source: ObjectVersion) -> Detail:
         headers: Mapping[str, str] = asked.headers
     else:
         kept = {name: value for name, value in source.detail.headers.items()
-                if name not in rules.encryption(source.detail.headers)}
+                if name not in rules.encryption_of(source.detail.headers)}
         headers = {**kept, **rules.encryption(call.headers)}
     replaces_tags = _replaces(call, "x-cos-tagging-directive")
     return Detail(headers=headers, acl=asked.acl, tagging=asked.tagging if replaces_tags else source.detail.tagging)
 
 
-def _shared_content(call: Call, source: _Source) -> Content:
+def _shared_content(call: Call, source: _Source, *, hides_md5: bool) -> Content:
     version, segments = source.version, source.version.segments
     if source.bucket is not call.bucket:
         segments = call.bucket.blobs.adopt(source.bucket.blobs, segments)
-    etag = version.etag if _PLAIN_ETAG.fullmatch(version.etag) else ids.opaque_etag(1)
+    plain = _PLAIN_ETAG.fullmatch(version.etag) and not hides_md5
+    etag = version.etag if plain else ids.opaque_etag() if hides_md5 else ids.opaque_etag(1)
     return Content(version.size_bytes, etag, version.crc64, segments)
 
 
@@ -99,7 +101,7 @@ async def copy_object(call: Call) -> Answer:
         raise ApiError("EntityTooLarge")
     detail, storage_class = _copied_detail(call, source.version), rules.storage_class(call.headers)
     forbid_overwrite = forbids_overwrite(call)
-    content = _shared_content(call, source)
+    content = _shared_content(call, source, hides_md5=rules.hides_md5(detail))
     version = call.bucket.objects.put(call.key, NewObject(content, storage_class, detail=detail),
                                       forbid_overwrite=forbid_overwrite)
     headers = write_headers(version)
@@ -129,6 +131,7 @@ def _source_range(call: Call, size_bytes: int) -> Tuple[int, int]:
 async def upload_part_copy(call: Call) -> Answer:
     await received_document(call)
     upload, number = target_part(call)
+    rules.check_encryption_key(upload.detail, rules.customer_key_md5(call.headers))
     source = _find_source(call)
     start, stop = _source_range(call, source.version.size_bytes)
     if stop - start > MAX_PUT_BYTES:

@@ -44,12 +44,13 @@ def target_part(call: Call) -> Tuple[Upload, int]:
 async def upload_part(call: Call) -> Answer:
     require_length(call, allow_chunked=False)
     upload, number = target_part(call)
+    rules.check_encryption_key(upload.detail, rules.customer_key_md5(call.headers))
     async with received_blob(call) as content:
         if rules.hides_md5(upload.detail):
             content = replace(content, etag=ids.opaque_etag())
         part = call.bucket.uploads.put_part(call.key, upload.upload_id, number, content)
     return Answer(200, {"ETag": f'"{part.etag}"', "x-cos-hash-crc64ecma": str(part.crc64),
-                        **rules.encryption(upload.detail.headers)})
+                        **rules.encryption_of(upload.detail.headers)})
 
 
 def _chosen_parts(call: Call, upload: Upload, listed: List[Tuple[int, str]]) -> List[Part]:

@@ -52,7 +52,7 @@ def require_thawed(call: Call, version: ObjectVersion) -> None:
 def write_headers(version: ObjectVersion) -> Headers:
     """The headers of the answer to a write."""
     headers = {"ETag": f'"{version.etag}"', "x-cos-hash-crc64ecma": str(version.crc64),
-               **rules.encryption(version.detail.headers)}
+               **rules.encryption_of(version.detail.headers)}
     if version.version_id != "null":
         headers["x-cos-version-id"] = version.version_id
     return headers
@@ -82,7 +82,7 @@ def _read_answer(call: Call, version: ObjectVersion) -> Optional[Answer]:
         raise ApiError("PreconditionFailed")
     if status == 304:
         return Answer(304, _read_headers(call, version))
-    rules.check_encryption_key(version, call.header(rules.SSE_KEY_MD5))
+    rules.check_encryption_key(version.detail, rules.customer_key_md5(call.headers))
     return None
 
 

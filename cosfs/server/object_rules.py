@@ -5,6 +5,8 @@ Sources: COS documentation "Object overview", "PUT Object", "GET Object", "Commo
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from typing import Mapping, Optional, Tuple
 from urllib.parse import parse_qsl
@@ -22,11 +24,12 @@ STORAGE_CLASSES = ARCHIVE_CLASSES | {
     "NEARLINE", "REDUCED_REDUNDANCY"}
 
 META = "x-cos-meta-"
-SSE_KEY_MD5 = "x-cos-server-side-encryption-customer-key-md5"
+SSE = "x-cos-server-side-encryption"
+SSE_KEY_MD5 = f"{SSE}-customer-key-md5"
 _STANDARD_HEADERS = {name.lower(): name for name in (
     "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Type", "Expires")}
-_SSE_HEADERS = ("x-cos-server-side-encryption", "x-cos-server-side-encryption-customer-algorithm", SSE_KEY_MD5,
-                "x-cos-server-side-encryption-cos-kms-key-id")
+_SSE_HEADERS = (SSE, f"{SSE}-customer-algorithm", SSE_KEY_MD5, f"{SSE}-cos-kms-key-id", f"{SSE}-context")
+_CUSTOMER_KEY_BYTES = 32
 _ACLS = ("default", "private", "public-read", "public-read-write", "authenticated-read", "bucket-owner-read",
          "bucket-owner-full-control")
 _FORBIDDEN_IN_KEYS = re.compile("[\r\n\x00\x18-\x1b]")
@@ -91,8 +94,33 @@ def acl(headers: Mapping[str, str]) -> str:
 
 
 def encryption(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """The encryption headers to store; nothing is in fact encrypted."""
+    """The encryption headers to store; nothing is in fact encrypted. Raises: ApiError InvalidArgument."""
+    if headers.get(SSE, "AES256") not in ("AES256", "cos/kms", "aws:kms"):
+        raise ApiError("InvalidArgument", f"{SSE} must be AES256 or cos/kms.")
+    if customer_key_md5(headers) and headers.get(SSE):
+        raise ApiError("InvalidArgument", "An object is encrypted in one way only.")
+    return encryption_of(headers)
+
+
+def encryption_of(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Those among an object's headers that are about its encryption."""
     return {name: headers[name] for name in _SSE_HEADERS if headers.get(name)}
+
+
+def customer_key_md5(headers: Mapping[str, str], prefix: str = SSE) -> str:
+    """The MD5 that stands for the customer's key of a request, "" without one. Raises: ApiError InvalidArgument,
+    unless all three headers are there and agree."""
+    algorithm, key, md5 = (headers.get(f"{prefix}-customer-{name}", "") for name in ("algorithm", "key", "key-md5"))
+    if not (algorithm or key or md5):
+        return ""
+    try:
+        raw = base64.b64decode(key, validate=True)
+    except ValueError:
+        raw = b""
+    actual = base64.b64encode(hashlib.md5(raw, usedforsecurity=False).digest()).decode("ascii")
+    if algorithm != "AES256" or len(raw) != _CUSTOMER_KEY_BYTES or md5 != actual:
+        raise ApiError("InvalidArgument", "The key of the customer, its MD5 or its algorithm is not valid.")
+    return md5
 
 
 def hides_md5(detail: Detail) -> bool:
@@ -101,9 +129,9 @@ def hides_md5(detail: Detail) -> bool:
     return SSE_KEY_MD5 in headers or headers.get("x-cos-server-side-encryption", "AES256") != "AES256"
 
 
-def check_encryption_key(version: ObjectVersion, given: str) -> None:
-    """Raises: ApiError SSEHeaderNotAllowed, SsecDecryptHeaderInvalid."""
-    stored = version.detail.headers.get(SSE_KEY_MD5, "")
+def check_encryption_key(detail: Detail, given: str) -> None:
+    """``given``: see ``customer_key_md5``. Raises: ApiError SSEHeaderNotAllowed, SsecDecryptHeaderInvalid."""
+    stored = detail.headers.get(SSE_KEY_MD5, "")
     if given and not stored:
         raise ApiError("SSEHeaderNotAllowed")
     if stored != given:

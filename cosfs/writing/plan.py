@@ -22,7 +22,8 @@ class Limits:
     ``part_size_bytes``: of uploaded parts, and so the memory of one; larger files get larger ones. 8 MiB is what a
     COS connection sends in about 0.1 s, long against the round trip. ``put_threshold_bytes``: most for one PUT;
     None means two parts. ``request_cost_bytes``: moving so many bytes takes about as long as one request more (20 ms
-    at 50 MB/s); small files are sent whole instead of edited by copies if that is cheaper.
+    at 50 MB/s); small files are sent whole instead of edited by copies if that is cheaper. ``multipart``: False keeps
+    to single PUTs and copies. ``server_copies``: False has everything sent, and fetched first if need be.
     """
 
     part_size_bytes: int = 8 * units.MIB
@@ -33,6 +34,8 @@ class Limits:
     max_object_bytes: int = units.MAX_OBJECT_BYTES
     max_copy_bytes: int = units.MAX_PUT_BYTES
     request_cost_bytes: int = units.MIB
+    multipart: bool = True
+    server_copies: bool = True
 
     def __post_init__(self) -> None:
         # Pieces of equal size are all legal if two of the smallest fit into one of the largest.
@@ -48,9 +51,16 @@ class Limits:
     @property
     def put_bytes(self) -> int:
         """Largest object that is sent in one PUT."""
+        if not self.multipart:
+            return self.max_part_bytes
         if self.put_threshold_bytes is not None:
             return self.put_threshold_bytes
         return min(2 * self.part_size_bytes, self.max_part_bytes)
+
+    @property
+    def streamed_bytes(self) -> int:
+        """What must be written at the end of a file for one of its parts to leave; out of reach without parts."""
+        return self.part_size_bytes if self.multipart else self.max_object_bytes
 
 
 DEFAULT_LIMITS = Limits()
@@ -104,10 +114,14 @@ def plan_upload(extents: ExtentMap, limits: Limits = DEFAULT_LIMITS) -> Plan:
     """The cheapest legal upload of the content. Raises: FileTooLarge."""
     size = extents.size_bytes
     whole = extents.whole_object
-    if whole is not None and size <= min(limits.max_copy_bytes, limits.max_object_bytes):
+    if limits.server_copies and whole is not None and size <= min(limits.max_copy_bytes, limits.max_object_bytes):
         return CopyWhole(whole)
     if extents.staged_bytes == size <= limits.put_bytes:
         return PutWhole(size)  # there is nothing to weigh
+    if not limits.multipart:
+        if size > limits.put_bytes:
+            raise FileTooLarge(f"{size} bytes; without multipart uploads an object holds at most {limits.put_bytes}")
+        return PutWhole(size)
     plans: List[Plan] = [PutWhole(size)] if size <= limits.put_bytes else []
     plans.append(Multipart(plan_rest(extents, 0, 1, limits)))
     plans.append(Multipart(tuple(_cut(UploadRange(0, size), _part_bytes(size, limits.max_parts, limits), limits))))
@@ -150,7 +164,7 @@ def plan_rest(extents: ExtentMap, start: int, number: int, limits: Limits = DEFA
     min_copy = limits.min_part_bytes
     while True:  # ends at the latest when nothing is copied
         parts: List[Part] = []
-        for segment in _segments(extents, start, size, min_copy, limits.min_part_bytes,
+        for segment in _segments(extents, start, size, min_copy, limits,
                                  short_end=min_copy == limits.min_part_bytes):
             parts += _cut(segment, part_size, limits)
         if len(parts) <= room:
@@ -215,7 +229,7 @@ def _whole_parts(extents: ExtentMap, start: int, stop: int, number: int, growth:
     The runs worth a copy grow as the uploaded parts do, so edits here and there do not use up the part numbers.
     """
     min_copy = limits.min_part_bytes * streamed_part_bytes(number, limits) * growth // limits.part_size_bytes
-    for segment in _segments(extents, start, stop, min_copy, limits.min_part_bytes, short_end=False):
+    for segment in _segments(extents, start, stop, min_copy, limits, short_end=False):
         if isinstance(segment, UploadRange) and segment.stop == stop:
             position = segment.start
             while True:
@@ -235,7 +249,7 @@ def _is_small(part: Part, limits: Limits) -> bool:
     return 2 * (part.stop - part.start) < _largest_copy(limits)
 
 
-def _segments(extents: ExtentMap, start: int, stop: int, min_copy: int, min_part: int, *,
+def _segments(extents: ExtentMap, start: int, stop: int, min_copy: int, limits: Limits, *,
               short_end: bool) -> Iterator[Part]:
     """Cut ``[start, stop)`` into alternate stretches to upload and to copy; only the last may be under ``min_part``.
 
@@ -243,9 +257,9 @@ def _segments(extents: ExtentMap, start: int, stop: int, min_copy: int, min_part
     is left then, it takes all. So beside the changed bytes each unchanged run costs less than ``min_part + min_copy``
     bytes. ``short_end``: an unchanged run at the end is copied however short, if the upload before it lacks nothing.
     """
-    pending = start  # [pending, run.start) waits to be uploaded
+    pending, min_part = start, limits.min_part_bytes  # [pending, run.start) waits to be uploaded
     for run in extents.runs(start, stop):
-        if not isinstance(run.source, Remote):
+        if not (isinstance(run.source, Remote) and limits.server_copies):
             continue
         lacking = max(0, min_part - (run.start - pending)) if pending < run.start else 0
         left = run.stop - run.start - lacking

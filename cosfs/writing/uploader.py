@@ -6,7 +6,7 @@ Threading: everything may be used from any thread. At any time bodies in memory 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable, Optional
 
 from cosfs.cos.interface import ObjectClient, ObjectHeaders, StoredObject
@@ -45,25 +45,27 @@ class Uploader:
         self._pending = pending or PendingUploads(None)
 
     def commit(self, key: str, extents: ExtentMap, staging: Optional[StagingFile], headers: ObjectHeaders, *,
-               forbid_overwrite: bool = False) -> Committed:
+               forbid_overwrite: bool = False, by_copy: bool = True) -> Committed:
         """Store the content that ``extents`` describes as ``key``; blocks until it is in the bucket.
 
         The caller holds the lock that guards ``extents`` and ``staging``; both stay as they are (call ``rebase`` and
         ``clear`` after). ``staging`` may be None when nothing is staged. An object that unchanged runs refer to and
         that changed or went away meanwhile is StaleHandle with the service's answer as cause: what the file should
-        contain cannot be had any more, and the object in the bucket stays as it is.
+        contain cannot be had any more, and the object in the bucket stays as it is. ``by_copy``: False has nothing
+        copied by the service, everything fetched and sent.
 
         Raises: StaleHandle, FileTooLarge, ObjectExists (``forbid_overwrite``), StagingFailed, CosException. No upload
         is left pending then.
         """
-        plan = plan_upload(extents, self.limits)
+        limits = self.limits if by_copy else replace(self.limits, server_copies=False)
+        plan = plan_upload(extents, limits)
         try:
             if isinstance(plan, CopyWhole):
                 stored = self._client.copy_object(plan.source.key, key, headers=headers, if_match=plan.source.etag,
                                                   forbid_overwrite=forbid_overwrite)
                 checksum = stored.crc64
             elif isinstance(plan, PutWhole):
-                content = PartContent(self._client, staging, extents.runs(), self.limits)
+                content = PartContent(self._client, staging, extents.runs(), limits)
                 with self._budget.reserve(content.memory_bytes):
                     stored = self._client.put_object(key, content.body(), headers=headers,
                                                      forbid_overwrite=forbid_overwrite)
@@ -72,7 +74,7 @@ class Uploader:
                 with self.session(key, headers) as session:
                     session.begin(forbid_overwrite=forbid_overwrite)
                     for number, part in enumerate(plan.parts, 1):
-                        start_part(session, number, part, self._client, staging, extents, self.limits)
+                        start_part(session, number, part, self._client, staging, extents, limits)
                     stored, checksum = session.complete(forbid_overwrite=forbid_overwrite)
         except (PreconditionFailed, ObjectNotFound) as exc:
             raise _stale(key) from exc

@@ -251,12 +251,6 @@ def test_refusal_of_fuse_is_one_line(command: Command) -> None:
     assert line.startswith(f"FUSE refused to mount on {command.point} (fuse: 'allow_other' and 'allow_root' options")
 
 
-def test_option_without_effect_warns_and_mounts(command: Command) -> None:
-    result = command.run(command.words("nocopyapi"))
-    assert (result.returncode, result.stderr) == (0, "cosfs: warning: option nocopyapi has no effect yet\n")
-    assert command.mounted()
-
-
 def test_returns_when_the_mount_answers_and_ends_with_umount(command: Command, client: ObjectClient,
                                                              folder: str) -> None:
     result = command.run(command.words())

@@ -16,7 +16,7 @@ MAX_FUNCTION_LINES = 50
 
 LEVELS: Tuple[Tuple[str, ...], ...] = (
     ("units", "errors", "executor", "config", "state", "version",
-     "cos.interface", "cos.signing", "cos.xml", "cos.crc64"),
+     "cos.interface", "cos.signing", "cos.xml", "cos.crc64", "cos.additions"),
     ("cos", "server"),
     ("namespace", "reading", "writing"),
     ("filesystem",),

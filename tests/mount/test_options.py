@@ -1,0 +1,164 @@
+"""Options of the C++ tool on real mounts: many on each, and their effects asserted at the server."""
+
+from __future__ import annotations
+
+import base64
+import os
+import random
+from pathlib import Path
+from typing import Any, Dict, List
+
+import pytest
+
+from cosfs.cos.additions import SSE, CustomerKey
+from cosfs.cos.interface import ObjectHeaders
+from cosfs.units import MIB
+from tests.conftest import MountFactory
+from tests.support.server import CosServer
+from tests.support.stores import CosStore
+from tests.support.worlds import OsWorld
+
+pytestmark = [pytest.mark.mount, pytest.mark.timeout(60)]
+
+OPTIONS = (Path(__file__).parents[1] / "data" / "options-of-the-cpp-tool.txt").read_text().splitlines()
+ELSEWHERE = ("#", "url=", "host=", "passwd_file=", "public_bucket=1", "cam_role", "use_sse", "load_sse_c", "ahbe_conf",
+             "use_cache", "ro", "f2", "servicepath=/x", "dbglevel=silent", "use_rrs", "storage_class", "sync")
+"""Those that the mounts below have, that would leave nothing to look at, or that name another server or files."""
+
+KEY, OLD = CustomerKey(bytes(range(32))), CustomerKey(b"0123456789ABCDEF0123456789ABCDEF")
+LARGE = random.Random(9).randbytes(5 * MIB + 1)
+
+
+def work(world: OsWorld) -> None:
+    """Each kind of request that stores, reads and deletes."""
+    world.write_file("/small.gz", b"small")
+    world.write_file("/large", LARGE)
+    with world.opened("/large", os.O_RDWR) as handle:
+        world.pwrite(handle, b"edit", 0)
+    world.mkdir("/dir")
+    world.write_file("/dir/inside", b"inside")
+    world.rename("/dir", "/moved")
+    world.rename("/small.gz", "/renamed.gz")
+    world.chmod("/renamed.gz", 0o600)
+    world.write_file("/gone", b"gone")
+    world.unlink("/gone")
+    world.fsyncdir("/")
+
+
+def check(world: OsWorld) -> None:
+    assert world.read_file("/large") == b"edit" + LARGE[4:]
+    assert world.read_file("/renamed.gz") == b"small"
+    assert world.read_file("/moved/inside") == b"inside"
+    assert sorted(world.readdir("/")) == ["large", "moved", "renamed.gz"]
+
+
+def storing(server: CosServer) -> List[Dict[str, Any]]:
+    kinds = ("put_object", "copy_object", "create_multipart_upload")
+    return [line for line in server.requests() if line["op"] in kinds]
+
+
+def test_every_option_of_the_cpp_tool_mounts(make_mount: MountFactory) -> None:
+    items = [item for item in OPTIONS if not item.startswith(ELSEWHERE)]
+    assert len(items) > 70
+    mount = make_mount(*items)
+    work(mount.world())
+    check(mount.world())
+    mount.remount()
+    check(mount.world())
+
+
+def test_customer_keys_acl_headers_and_deletes(make_mount: MountFactory, server: CosServer, store: CosStore,
+                                               tmp_path: Path, folder: str) -> None:
+    keys, rules = tmp_path / "keys", tmp_path / "headers"
+    keys.write_text("".join(base64.b64encode(key.key).decode() + "\n" for key in (KEY, OLD)))
+    keys.chmod(0o600)
+    rules.write_text(".gz Content-Encoding gzip\n Cache-Control max-age=7\n")
+    store.put("plain", b"plain")
+    status, _, _ = server.request("PUT", folder + "old", body=b"old", headers=dict(OLD.headers()))
+    assert status == 200
+    mount = make_mount(f"use_sse=custom:{keys}", "default_acl=private", f"ahbe_conf={rules}", "disable_content_md5",
+                       "enable_clientinfo", "curldbg", "multipart_size=1", "storage_class=standard_ia")
+    world = mount.world()
+    server.clear_requests()
+    assert (world.read_file("/plain"), world.read_file("/old")) == (b"plain", b"old")
+    world.unlink("/plain")
+    world.unlink("/old")
+    work(world)
+    check(world)
+    lines = storing(server)
+    assert {line["op"] for line in lines} == {"put_object", "copy_object", "create_multipart_upload"}
+    told = {(line["acl"], line["customer_key_md5"], line["storage_class"], "content_md5" in line) for line in lines}
+    assert told == {("private", KEY.md5, "STANDARD_IA", False)}
+    assert {line["customer_key_md5"] for line in server.requests(op="upload_part")} == {KEY.md5}
+    deletes = [line for line in server.requests() if line["op"] in ("delete_object", "delete_objects")]
+    assert {line["client_pid"] for line in deletes} == {str(mount.pid)}
+    status, headers, _ = server.request("HEAD", folder + "renamed.gz", headers=dict(KEY.headers()))
+    assert (status, headers["Content-Encoding"], headers["Cache-Control"]) == (200, "gzip", "max-age=7")
+    log = mount.text()
+    assert "DEBUG cosfs.requests: PUT http://127.0.0.1:" in log
+    assert f"{SSE}-customer-key: ***" in log
+    assert [secret for secret in (*dict(KEY.headers()).values(), server.secret_key)
+            if secret not in ("AES256", KEY.md5) and secret in log] == []
+
+
+def test_keys_for_reading_alone(make_mount: MountFactory, server: CosServer, tmp_path: Path, folder: str) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(OLD.key.hex() + "\n")
+    keys.chmod(0o600)
+    server.request("PUT", folder + "old", body=b"old", headers=dict(OLD.headers()))
+    mount = make_mount(f"load_sse_c={keys}", "use_sse=kmsid:key-1")
+    world = mount.world()
+    world.write_file("/new", b"new")
+    world.chmod("/old", 0o600)
+    world.rename("/old", "/kept")
+    mount.remount()
+    with world.opened("/kept", os.O_WRONLY) as handle:
+        world.pwrite(handle, b"O", 0)
+    assert world.read_file("/kept") == b"Old"
+    status, headers, _ = server.request("HEAD", folder + "new")
+    assert (status, headers[SSE], headers[f"{SSE}-cos-kms-key-id"]) == (200, "cos/kms", "key-1")
+    assert server.request("HEAD", folder + "kept", headers=dict(OLD.headers()))[0] == 200
+
+
+def test_one_request_a_file_and_no_copies(make_mount: MountFactory, server: CosServer, store: CosStore) -> None:
+    store.put_with("tree/kept", b"kept", ObjectHeaders({}, {"Cache-Control": "no-store"}))
+    mount = make_mount("nomultipart", "nocopyapi", "use_rrs", "use_sse", "multipart_size=1")
+    server.clear_requests()
+    world = mount.world()
+    work(world)
+    world.rename("/tree", "/other")
+    assert sorted(world.readdir("/")) == ["large", "moved", "other", "renamed.gz"]
+    assert world.read_file("/large") == b"edit" + LARGE[4:]
+    lines = storing(server)
+    assert {(line["op"], line["encryption"]) for line in lines} == {("put_object", "AES256")}
+    assert {line.get("storage_class") for line in lines if not line["key"].endswith("kept")} == {"REDUCED_REDUNDANCY"}
+    assert store.head("other/kept").headers.standard["Cache-Control"] == "no-store"
+
+
+def test_copies_but_for_renames(make_mount: MountFactory, server: CosServer) -> None:
+    world = make_mount("norenameapi", "multipart_size=1", "default_acl=public-read").world()
+    server.clear_requests()
+    work(world)
+    check(world)
+    copied = [line["key"].rpartition("/")[2] for line in server.requests(op="copy_object")]
+    assert copied == ["renamed.gz"]  # of chmod
+    assert server.requests(op="upload_part_copy")
+    assert {line["acl"] for line in storing(server)} == {"public-read"}
+
+
+@pytest.mark.parametrize(("text", "mode", "option", "message"), [
+    ("x\n", 0o600, "use_sse=custom:", ", line 1: no key; write base64 of 32 bytes"),
+    ("x\n", 0o644, "load_sse_c=", "lets others at the keys: chmod 600 "),
+    (".gz\n", 0o600, "ahbe_conf=", ", line 1: no rule; write SUFFIX HEADER VALUE"),
+])
+def test_a_bad_file_is_refused_before_anything_is_mounted(make_mount: MountFactory, tmp_path: Path, text: str,
+                                                          mode: int, option: str, message: str) -> None:
+    path = tmp_path / "file"
+    path.write_text(text)
+    path.chmod(mode)
+    mount = make_mount.unstarted(f"{option}{path}")
+    with pytest.raises(AssertionError):
+        mount.start()
+    mount.discard()
+    assert message in mount.text()
+    assert mount.text().count("\n") == 1
