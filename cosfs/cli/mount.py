@@ -61,7 +61,6 @@ class CommandLine:
     words: List[str] = field(default_factory=list)
     settings: Dict[str, Dict[str, Any]] = field(
         default_factory=lambda: {"connection": {}, "filesystem": {}, "mount": {}, "fuse": {}})
-    warnings: List[str] = field(default_factory=list)
     dropped: List[str] = field(default_factory=list)
     debug_switches: int = 0
     show: Optional[str] = None
@@ -76,9 +75,7 @@ class CommandLine:
         if option.state is State.REFUSED:
             raise UsageError(f"option {name} is not supported; {option.help}")
         value = _value_of(option, name, text)
-        if option.state is State.INERT:
-            self.warnings.append(f"option {name} has no effect yet")
-        elif option.state is State.DROPPED:
+        if option.state is State.DROPPED:
             self.dropped.append(name)
         for target in option.targets:
             group, _, setting = target.partition(".")
@@ -280,8 +277,6 @@ def run(argv: Sequence[str]) -> int:
         if line.utility:
             return _utility(line)
         config = build(line)
-        for warning in line.warnings:
-            print(f"cosfs: warning: {warning}", file=sys.stderr)
         return mount(config, dropped_options=line.dropped)
     except (UsageError, MountError) as exc:
         print(f"cosfs: {one_line(str(exc))}", file=sys.stderr)

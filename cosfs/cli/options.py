@@ -24,7 +24,6 @@ class State(enum.Enum):
     """What giving an option does."""
 
     WORKS = "works"
-    INERT = "accepted with a warning: no effect yet"
     DROPPED = "accepted and dropped: means nothing to a running mount, or is always so"
     REFUSED = "an error that says what to do instead"
 

@@ -20,7 +20,7 @@ from cosfs.cos.additions import (
     Encryption,
     HeaderRule,
 )
-from cosfs.cos.credentials import check_permissions
+from cosfs.cos.key_files import check_permissions
 from cosfs.errors import CredentialsError, InvalidParameter
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
