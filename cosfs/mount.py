@@ -56,7 +56,7 @@ def mount(config: MountConfig, *, dropped_options: Sequence[str] = ()) -> int:
     """
     check_local(config)
     find_binding(config.libfuse)
-    credentials = _credentials(config.connection)
+    credentials = credentials_of(config.connection)
 
     def work(ready: Callable[[], None]) -> None:
         configure_logging(config.log_level, config.log_file, foreground=config.foreground)
@@ -109,7 +109,7 @@ def export_waiting(config: MountConfig, target: str, *, discard: bool) -> List[T
 @contextmanager
 def _unmounted(config: MountConfig) -> Iterator[Optional[CosFilesystem]]:
     """A filesystem that serves nobody; None when no mount of the bucket has left anything."""
-    settings = client_config(config.connection, _credentials(config.connection))
+    settings = client_config(config.connection, credentials_of(config.connection))
     _check_bucket(config, settings)
     folder = _kept_folder(config)
     if not os.path.isdir(folder):
@@ -130,10 +130,10 @@ def _kept_folder(config: MountConfig) -> str:
 
 def open_client(connection: ConnectionConfig) -> BucketClient:
     """A client such as a mount of that connection has. Raises: MountError."""
-    return BucketClient(client_config(connection, _credentials(connection)))
+    return BucketClient(client_config(connection, credentials_of(connection)))
 
 
-def _credentials(connection: ConnectionConfig) -> Optional[FoundCredentials]:
+def credentials_of(connection: ConnectionConfig) -> Optional[FoundCredentials]:
     """The keys, found now so that a mistake shows before anything is mounted. Raises: MountError."""
     if connection.anonymous:
         return None

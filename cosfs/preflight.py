@@ -1,7 +1,8 @@
 """Checks before a mount: each mistake ends in one line that says what is wrong and what to do.
 
 ``check_local`` needs no network and runs in the process that the user started; ``check_bucket`` asks the
-service, in the process that will serve the mount. Used by the composition root (cosfs/mount.py).
+service, in the process that will serve the mount. Used by the composition root (cosfs/mount.py), and one by one by
+``cosfs doctor`` (cosfs/doctor/).
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ import shutil
 import socket
 import stat
 from pathlib import Path
-from typing import Callable, List, Optional
+from typing import Callable, List, Optional, Tuple
 from urllib.parse import urlsplit
 
 from cosfs.config import ConnectionConfig, MountConfig
-from cosfs.cos.interface import ListPage, ObjectClient
+from cosfs.cos.interface import BucketInfo, ListPage, ObjectClient
 from cosfs.errors import (
     BucketNotFound,
     CosException,
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 
 FUSE_DEVICE = "/dev/fuse"
 FUSE_CONF = "/etc/fuse.conf"
+CONNECT_TIMEOUT_S = 5.0
+"""For the tries that tell why there is no answer: a host in reach takes milliseconds."""
 
 
 class MountError(CosfsError):
@@ -48,13 +51,14 @@ class MountError(CosfsError):
 
 def check_local(config: MountConfig) -> None:
     """Mount point, FUSE, local folders. Raises: MountError."""
-    _check_mount_point(config.mount_point, nonempty=config.nonempty)
-    _check_fuse(allow_other=config.filesystem.allow_other)
-    folder = config.filesystem.staging_folder
-    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
-        raise MountError(f"{folder} is not a folder that can be written to; create it or give another tmpdir=")
+    check_mount_point(config.mount_point, nonempty=config.nonempty)
+    check_device()
+    check_helper()
+    if config.filesystem.allow_other:
+        check_allow_other()
+    check_staging_folder(config.filesystem.staging_folder)
     if config.cache_folder is not None:
-        _check_cache_folder(config.cache_folder, config.connection)
+        check_cache_folder(config.cache_folder, config.connection)
     if config.mime_file is not None:
         try:
             Path(config.mime_file).read_text(encoding="utf-8")
@@ -70,7 +74,14 @@ def check_local(config: MountConfig) -> None:
                              "logfile=") from exc
 
 
-def _check_cache_folder(folder: str, connection: ConnectionConfig) -> None:
+def check_staging_folder(folder: str) -> None:
+    """Raises: MountError."""
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+        raise MountError(f"{folder} is not a folder that can be written to; create it or give another tmpdir=")
+
+
+def check_cache_folder(folder: str, connection: ConnectionConfig) -> None:
+    """Make the bucket's part of the data cache. Raises: MountError."""
     try:
         prepare_folder(cache_folder(folder, connection.url, connection.bucket))
     except OSError as exc:
@@ -78,7 +89,8 @@ def _check_cache_folder(folder: str, connection: ConnectionConfig) -> None:
                          "none") from exc
 
 
-def _check_mount_point(path: str, *, nonempty: bool) -> None:
+def check_mount_point(path: str, *, nonempty: bool) -> None:
+    """Raises: MountError."""
     try:
         mode = os.stat(path).st_mode
         entries = os.listdir(path) if stat.S_ISDIR(mode) else []
@@ -97,7 +109,7 @@ def _check_mount_point(path: str, *, nonempty: bool) -> None:
 def _unreachable(path: str, exc: OSError) -> str:
     if exc.errno == errno.ENOENT:
         return f"mount point {path} does not exist; create it with: mkdir -p {path}"
-    if exc.errno == errno.ENOTCONN:
+    if exc.errno in (errno.ENOTCONN, errno.ECONNABORTED):  # the latter when its process ended at this moment
         command = "umount -l" if os.geteuid() == 0 else "fusermount -uz"
         return (f"mount point {path} is a dead mount (transport endpoint is not connected); "
                 f"clear it with: {command} {path}")
@@ -117,16 +129,42 @@ def _mounted_type(path: str) -> Optional[str]:
     return found
 
 
-def _check_fuse(*, allow_other: bool) -> None:
-    if not Path(FUSE_DEVICE).exists():
-        raise MountError(f"{FUSE_DEVICE} does not exist; load the kernel module with: modprobe fuse (in a container, "
-                         "start it with --device /dev/fuse --cap-add SYS_ADMIN)")
-    if not os.access(FUSE_DEVICE, os.R_OK | os.W_OK):
-        raise MountError(f"{FUSE_DEVICE} cannot be opened by you; set its mode to 0666 or mount as root")
-    if os.geteuid() != 0 and not (shutil.which("fusermount") or shutil.which("fusermount3")):
+def check_device() -> None:
+    """Open it, which is harmless and the only way to know: containers refuse that whatever its mode.
+
+    Raises: MountError.
+    """
+    try:
+        os.close(os.open(FUSE_DEVICE, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as exc:
+        raise MountError(device_problem(exc)) from exc
+
+
+def device_problem(exc: OSError) -> str:
+    """The line for a device that cannot be opened."""
+    container = "in a container, start it with --device /dev/fuse --cap-add SYS_ADMIN"
+    if exc.errno == errno.ENOENT:
+        return f"{FUSE_DEVICE} does not exist; load the kernel module with: modprobe fuse ({container})"
+    if exc.errno == errno.EACCES:
+        return f"{FUSE_DEVICE} cannot be opened by you; set its mode to 0666 or mount as root"
+    return (f"{FUSE_DEVICE} cannot be opened ({exc.strerror}); load the kernel module with: modprobe fuse "
+            f"({container})")
+
+
+def check_helper() -> None:
+    """The program that mounts for users other than root. Raises: MountError."""
+    if os.geteuid() != 0 and find_helper() is None:
         raise MountError("fusermount is not installed, without which only root can mount; install it with: apt-get "
                          "install fuse3")
-    if allow_other and os.geteuid() != 0 and "user_allow_other" not in _fuse_conf_lines():
+
+
+def find_helper() -> Optional[str]:
+    return shutil.which("fusermount") or shutil.which("fusermount3")
+
+
+def check_allow_other() -> None:
+    """Raises: MountError."""
+    if os.geteuid() != 0 and "user_allow_other" not in _fuse_conf_lines():
         raise MountError(f"allow_other is not allowed to you; add the line user_allow_other to {FUSE_CONF}")
 
 
@@ -140,25 +178,32 @@ def _fuse_conf_lines() -> List[str]:
 def check_bucket(client: ObjectClient, config: MountConfig, clock_offset_s: Callable[[], float]) -> None:
     """That the bucket is there, and what may be done with it.
 
-    A key that is limited to a prefix may not ask for the bucket, and the answer to HEAD names no reason, so
-    an error is looked at again with a listing of one key. Raises: MountError.
+    Raises: MountError.
     """
     prefix = config.filesystem.prefix
-    page: Optional[ListPage] = None
     try:
-        try:
-            client.head_bucket()
-        except CosServiceError:
-            page = client.list_objects(prefix, max_keys=1)
+        _, page = find_bucket(client, prefix)
     except CosException as exc:
         raise MountError(explain(exc, config.connection)) from exc
     offset_s = clock_offset_s()
     if abs(offset_s) > MAX_CLOCK_SKEW_S:
-        raise MountError(_skewed(offset_s))
+        raise MountError(skewed(offset_s))
     try:
         _check_reading(client, page or client.list_objects(prefix, max_keys=1))
     except CosException as exc:
         log.warning("the bucket can be mounted, but: %s", explain(exc, config.connection))
+
+
+def find_bucket(client: ObjectClient, prefix: str) -> Tuple[Optional[BucketInfo], Optional[ListPage]]:
+    """What HEAD tells of the bucket; or the listing of one key.
+
+    A key that is limited to a prefix may not ask for the bucket, and the answer to HEAD names no reason, so an error is
+    looked at again with a listing. Raises: CosException, that of the listing.
+    """
+    try:
+        return client.head_bucket(), None
+    except CosServiceError:
+        return None, client.list_objects(prefix, max_keys=1)
 
 
 def _check_reading(client: ObjectClient, page: ListPage) -> None:
@@ -171,7 +216,8 @@ def _check_reading(client: ObjectClient, page: ListPage) -> None:
                 log.debug("an object cannot be read now: %s", exc)
 
 
-def _skewed(offset_s: Optional[float] = None) -> str:
+def skewed(offset_s: Optional[float] = None) -> str:
+    """The line for a wrong clock. ``offset_s``: by how much the service's is ahead."""
     amount = "" if offset_s is None else f" by {abs(offset_s):.0f} seconds ({'behind' if offset_s > 0 else 'ahead'})"
     return f"the clock of this machine is wrong{amount}; set it, for example with: timedatectl set-ntp true"
 
@@ -196,7 +242,7 @@ def explain(error: CosException, connection: ConnectionConfig) -> str:
         if error.code in _BY_CODE:
             return f"{_BY_CODE[error.code]} (bucket {where})"
         if error.code == "RequestTimeTooSkewed":
-            return _skewed()
+            return skewed()
         if isinstance(error, BucketNotFound) or error.status == 404:
             return f"bucket {where} does not exist; check its name (BUCKET-APPID) and the region in url="
         if error.status in (301, 302, 307):
@@ -226,9 +272,18 @@ def _network_reason(url: str) -> Optional[str]:
     parts = urlsplit(url)
     host = parts.hostname or ""
     try:
-        socket.create_connection((host, parts.port or (443 if parts.scheme == "https" else 80)), timeout=5).close()
+        socket.create_connection((host, parts.port or (443 if parts.scheme == "https" else 80)),
+                                 timeout=CONNECT_TIMEOUT_S).close()
     except socket.gaierror:
-        return f"host name {host} cannot be resolved; check the region in url= and the network"
+        return unresolved(host)
     except OSError as exc:
-        return f"no connection to {url}: {exc.strerror or exc}; check url= and the network"
+        return unreachable(url, exc)
     return None
+
+
+def unresolved(host: str) -> str:
+    return f"host name {host} cannot be resolved; check the region in url= and the network"
+
+
+def unreachable(url: str, exc: OSError) -> str:
+    return f"no connection to {url}: {exc.strerror or exc}; check url= and the network"

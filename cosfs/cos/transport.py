@@ -119,6 +119,15 @@ class Answer:
                  traceback: Optional[TracebackType]) -> None:
         self.close()
 
+    @property
+    def certificate(self) -> Mapping[str, Any]:
+        """The server's, as ``ssl.SSLSocket.getpeercert`` has it, until the answer is closed.
+
+        Empty without TLS, and when it was not checked.
+        """
+        describe = getattr(self._connection.sock, "getpeercert", None)
+        return {} if describe is None else describe() or {}
+
     def readinto(self, view: memoryview) -> int:
         """Receive some bytes; 0 at the end. Raises: NetworkError, RequestTimeout, InvalidAnswer."""
         error: CosClientError

@@ -1,0 +1,244 @@
+"""The keys, the bucket, its region, and each permission that a mount needs.
+
+What reads is tried on what is there. What writes is tried only if that is asked for, on one object and one upload of a
+name that nobody else has, below the prefix; both are removed again, also when the examination is broken off.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from dataclasses import replace
+from typing import Callable, List, Optional, TypeVar
+from urllib.parse import urlsplit
+
+from cosfs.config import MountConfig
+from cosfs.cos.client import BucketClient
+from cosfs.cos.credentials import CredentialsProvider
+from cosfs.cos.endpoint import ClientConfig
+from cosfs.cos.interface import ObjectHeaders
+from cosfs.cos.retry import RetryPolicy
+from cosfs.doctor.findings import Check, Outcome, ok, skipped, warning
+from cosfs.doctor.network import Hello
+from cosfs.errors import AccessDenied, CosException, ObjectArchived, ObjectNotFound
+from cosfs.mount import credentials_of
+from cosfs.preflight import CONNECT_TIMEOUT_S, MountError, explain, find_bucket
+
+log = logging.getLogger(__name__)
+
+KEYS = "Keys and bucket"
+PERMISSIONS = "Permissions"
+RETRY = RetryPolicy(attempts=2, deadline_s=CONNECT_TIMEOUT_S)
+"""One more sending, for a connection that was cut by chance."""
+SAMPLE_KEYS = 100
+"""Rows looked at for an object to read; folders' markers have no content."""
+TEST_NAME = ".cosfs-doctor-"
+TEST_BODY = b"written by cosfs doctor, which removes it again\n"
+
+_T = TypeVar("_T")
+_REGION = re.compile(r"cos(?:-internal)?\.([a-z0-9-]+)\.(?:myqcloud\.com|tencentcos\.cn)")
+_GLOBAL = frozenset(("accelerate", "accelerate-overseas"))
+"""Stand where a region does in the endpoints of global acceleration."""
+
+
+class Bucket:
+    """The checks. ``hello``: gives the answer to the first request, which may name the region."""
+
+    def __init__(self, config: MountConfig, settings: ClientConfig, hello: Callable[[], Optional[Hello]], *,
+                 write_test: bool) -> None:
+        self._config = config
+        self._connection = config.connection
+        self._prefix = config.filesystem.prefix
+        self._settings = replace(settings, retry=RETRY,
+                                 connect_timeout_s=min(settings.connect_timeout_s, CONNECT_TIMEOUT_S),
+                                 read_timeout_s=min(settings.read_timeout_s, CONNECT_TIMEOUT_S))
+        self._hello = hello
+        self._write_test = write_test
+        self._client: Optional[BucketClient] = None
+        self._region_seen: Optional[str] = None
+        self._answered = False
+        self._sample: Optional[str] = None
+        self._test_key = f"{self._prefix}{TEST_NAME}{uuid.uuid4().hex}"
+        self._left_object = False
+        self._left_upload: Optional[str] = None
+
+    def checks(self) -> List[Check]:
+        return [
+            Check(KEYS, "keys", self._keys),
+            Check(KEYS, "bucket", self._bucket, ("keys", "answer")),
+            Check(KEYS, "region", self._region, ("answer",)),
+            Check(PERMISSIONS, "list", self._list, ("bucket",)),
+            Check(PERMISSIONS, "put", self._put, ("bucket",)),
+            Check(PERMISSIONS, "head", self._head, ("bucket",)),
+            Check(PERMISSIONS, "get", self._get, ("bucket",)),
+            Check(PERMISSIONS, "multipart", self._multipart, ("bucket",)),
+            # when the object could not be put there is nothing to be deleted
+            Check(PERMISSIONS, "delete", self._delete, ("put",) if self._writes() else ("bucket",)),
+        ]
+
+    def close(self) -> None:
+        """Remove what the checks have not removed themselves. Blocks for a request or two, if there is anything."""
+        if self._client is None:
+            return
+        try:
+            if self._left_upload is not None:
+                self._client.abort_multipart_upload(self._test_key, self._left_upload)
+            if self._left_object:
+                self._client.delete_object(self._test_key)
+        except CosException as exc:
+            log.debug("what was written could not be removed: %s", exc)  # the finding has told so
+        self._client.close()
+
+    def _keys(self) -> Outcome:
+        provider = credentials_of(self._connection)
+        self._client = BucketClient(replace(self._settings, credentials=provider))
+        if provider is None:
+            return ok("none: requests are not signed, as public_bucket says")
+        return _described(provider)
+
+    def _bucket(self) -> Outcome:
+        try:
+            info, _ = find_bucket(self._usable(), self._prefix)
+        except CosException as exc:
+            raise MountError(explain(exc, self._connection)) from None
+        self._answered = True
+        if info is None:
+            return ok(f"{self._connection.bucket} answers, to a listing only, as for keys limited to a prefix")
+        self._region_seen = info.region
+        return ok(f"{self._connection.bucket} answers" + (", in several zones" if info.multi_az else ""))
+
+    def _region(self) -> Outcome:
+        hello = self._hello()
+        seen = [self._region_seen]
+        if hello is not None:
+            seen += [hello.headers.get(name) for name in ("x-cos-bucket-region", "x-amz-bucket-region")]
+        there = next(filter(None, seen), None)
+        match = _REGION.fullmatch(urlsplit(self._connection.url).hostname or "")
+        named = match[1] if match and match[1] not in _GLOBAL else None
+        if there is None:
+            return skipped("not known: the answers name none")
+        if named is None:
+            return ok(f"{there}; url= names none to compare it with")
+        if named == there:
+            return ok(f"{there}, as in url=")
+        text = f"url= names the region {named}, the bucket is in {there}"
+        advice = f"write url={self._connection.url.replace(named, there)}"
+        if self._answered:
+            return warning(f"{text}, and answers all the same", advice)
+        raise MountError(f"{text}; {advice}")
+
+    def _list(self) -> Outcome:
+        page = self._permitted("listing", "GetBucket",
+                               lambda: self._usable().list_objects(self._prefix, max_keys=SAMPLE_KEYS))
+        readable = [row for row in page.objects if row.size_bytes and "ARCHIVE" not in row.storage_class]
+        self._sample = readable[0].key if readable else None
+        return ok(f"{len(page.objects)}{'' if page.next_marker is None else ' and more'} objects below "
+                  f"/{self._prefix}")
+
+    def _put(self) -> Outcome:
+        if not self._writes():
+            return self._not_tried()
+        self._left_object = True  # also when the answer is lost
+        try:
+            self._permitted("putting objects", "PutObject", lambda: self._usable().put_object(
+                self._test_key, TEST_BODY, headers=ObjectHeaders()))
+        except MountError as exc:
+            self._left_object = not isinstance(exc.__cause__, AccessDenied)
+            raise
+        self._sample = self._test_key
+        return ok(f"put {self._test_key}, {len(TEST_BODY)} bytes")
+
+    def _head(self) -> Outcome:
+        return self._tried_on_sample("asking for objects", "HeadObject",
+                                     lambda key: self._usable().head_object(key))
+
+    def _get(self) -> Outcome:
+        return self._tried_on_sample("reading objects", "GetObject",
+                                     lambda key: self._usable().get_object(key, memoryview(bytearray(1))))
+
+    def _tried_on_sample(self, what: str, action: str, call: Callable[[str], object]) -> Outcome:
+        key = self._sample
+        if key is None:
+            return skipped(f"not tried: no object with content was seen below /{self._prefix}",
+                           "" if self._writes() else "add --write-test, which makes one")
+        try:
+            self._permitted(what, action, lambda: call(key))
+        except MountError as exc:
+            if isinstance(exc.__cause__, (ObjectArchived, ObjectNotFound)):
+                return skipped(f"not known: {key} cannot be read now ({exc.__cause__.code})", "try again")
+            raise
+        return ok(f"tried on {key}")
+
+    def _multipart(self) -> Outcome:
+        if not self._writes():
+            return self._not_tried()
+        client, key = self._usable(), self._test_key
+        self._left_upload = upload_id = self._permitted(
+            "starting multipart uploads", "InitiateMultipartUpload",
+            lambda: client.create_multipart_upload(key, headers=ObjectHeaders()))
+        try:
+            self._permitted("aborting multipart uploads", "AbortMultipartUpload",
+                            lambda: client.abort_multipart_upload(key, upload_id))
+        except MountError as exc:
+            raise MountError(f"{exc}, and abort upload {upload_id} of {key}") from exc
+        self._left_upload = None
+        return ok("started an upload and aborted it")
+
+    def _delete(self) -> Outcome:
+        if not self._writes():
+            return self._not_tried()
+        try:
+            self._permitted("deleting objects", "DeleteObject", lambda: self._usable().delete_object(self._test_key))
+        except MountError as exc:
+            raise MountError(f"{exc}, and delete {self._test_key}") from exc
+        self._left_object = False
+        return ok("deleted it again")
+
+    def _writes(self) -> bool:
+        return self._write_test and not self._config.filesystem.read_only
+
+    def _not_tried(self) -> Outcome:
+        if self._config.filesystem.read_only:
+            return skipped("not needed by a mount with ro")
+        return skipped("not tried", "add --write-test, which writes and removes one object")
+
+    def _usable(self) -> BucketClient:
+        assert self._client is not None
+        return self._client
+
+    def _permitted(self, what: str, action: str, call: Callable[[], _T]) -> _T:
+        """Raises: MountError, caused by the service's answer."""
+        try:
+            return call()
+        except AccessDenied as exc:
+            if isinstance(exc, ObjectArchived):
+                raise MountError(str(exc)) from exc
+            reason = f"HTTP {exc.status}" if exc.code == "Unknown" else exc.code
+            resource = f"{self._connection.bucket}/{self._prefix}*"
+            grant = f"{resource} to these keys" if self._connection.aws_v4 else f"name/cos:{action} on {resource}"
+            raise MountError(f"{what} is denied ({reason}); grant {grant}") from exc
+        except CosException as exc:
+            raise MountError(explain(exc, self._connection)) from exc
+
+
+def _described(provider: CredentialsProvider) -> Outcome:
+    """Where the keys come from, and how long they last; never what they are."""
+    credentials = provider.get()
+    text = f"from {getattr(provider, 'source', 'a place that it does not tell')}"
+    # of those that are asked for anew when they end; others are fixed, and do not say when they end
+    expires_s: Optional[float] = getattr(provider, "expires_s", None)
+    if expires_s is not None:
+        left_s = expires_s - time.time()
+        if left_s <= 0:
+            raise MountError(f"{text}: temporary, and ended; fetch new ones")
+        return ok(f"{text}: temporary, for {_span(left_s)} from now")
+    if credentials.token is not None:
+        return ok(f"{text}: temporary (with a session token); when they end is not said")
+    return ok(text)
+
+
+def _span(seconds: float) -> str:
+    minutes = int(seconds // 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"
