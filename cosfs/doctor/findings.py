@@ -59,12 +59,17 @@ def failure(message: str) -> Outcome:
 
 @dataclass(frozen=True)
 class Check:
-    """One check. ``needs``: names of checks that must have gone well (or with a warning) before it makes sense."""
+    """One check. ``needs``: names of checks that must have gone well (or with a warning) before it makes sense.
+
+    ``late``: the message when it has no result after ``limit_s``.
+    """
 
     section: str
     name: str
     look: Callable[[], Outcome]
     needs: Tuple[str, ...] = ()
+    limit_s: float = LIMIT_S
+    late: str = "no result in time; try again"
 
 
 @dataclass(frozen=True)
@@ -76,18 +81,18 @@ class Finding:
     outcome: Outcome
 
 
-def run_checks(checks: Sequence[Check], limit_s: float = LIMIT_S) -> Iterator[Finding]:
-    """Run the checks in order; each finding comes as soon as it is known, at most ``limit_s`` after the one before."""
+def run_checks(checks: Sequence[Check]) -> Iterator[Finding]:
+    """Run the checks in order; each finding comes as soon as it is known."""
     passed: Set[str] = set()
     for check in checks:
         missing = [name for name in check.needs if name not in passed]
-        outcome = skipped(f"not checked: it needs {missing[0]}") if missing else _outcome(check, limit_s)
+        outcome = skipped(f"not checked: it needs {missing[0]}") if missing else _outcome(check)
         if outcome.state in (State.OK, State.WARNING):
             passed.add(check.name)
         yield Finding(check.section, check.name, outcome)
 
 
-def _outcome(check: Check, limit_s: float) -> Outcome:
+def _outcome(check: Check) -> Outcome:
     result: Future[Outcome] = Future()
 
     def work() -> None:
@@ -97,8 +102,8 @@ def _outcome(check: Check, limit_s: float) -> Outcome:
             result.set_exception(exc)
 
     threading.Thread(target=work, name=f"cosfs-doctor-{check.name}", daemon=True).start()
-    if not wait([result], limit_s).done:
-        return failure(f"no result within {limit_s:g} seconds; try again, and look at what {check.name} depends on")
+    if not wait([result], check.limit_s).done:
+        return failure(check.late)
     try:
         return result.result()
     except CosfsError as exc:

@@ -30,6 +30,8 @@ from cosfs.version import __version__
 
 FUSE = "FUSE"
 LOCAL = "This machine"
+LOCAL_LIMIT_S = 5.0
+"""For a folder to be looked at, also one of a busy server's."""
 
 
 class Machine:
@@ -40,6 +42,9 @@ class Machine:
         self._with_mount_point = with_mount_point
 
     def checks(self) -> List[Check]:
+        point = self._config.mount_point
+        hung = (f"{point} does not answer: what is mounted there hangs; end its process, and clear it with: "
+                f"{'umount -l' if os.geteuid() == 0 else 'fusermount -uz'} {point}")
         return [
             Check(FUSE, "device", self._device),
             Check(FUSE, "libfuse 2", lambda: self._library(2)),
@@ -47,7 +52,7 @@ class Machine:
             Check(FUSE, "fusermount", self._helper),
             Check(FUSE, "allow_other", self._allow_other),
             Check(LOCAL, "versions", self._versions),
-            Check(LOCAL, "mount point", self._mount_point),
+            Check(LOCAL, "mount point", self._mount_point, limit_s=LOCAL_LIMIT_S, late=hung),
             Check(LOCAL, "tmpdir", self._staging),
             Check(LOCAL, "use_cache", self._cache),
             Check(LOCAL, "state_dir", self._state),
