@@ -37,6 +37,7 @@ from cosfs.errors import (
     UploadNotFound,
     service_error,
 )
+from cosfs.metrics import RequestMeter
 from cosfs.units import MAX_LIST_KEYS, MAX_PARTS, MAX_PUT_BYTES
 
 T = TypeVar("T")
@@ -50,11 +51,12 @@ _DATES_DIFFER_S = 2.0
 class MultipartCalls:
     """What BucketClient does with a requester, as far as uploads in parts are concerned."""
 
-    def __init__(self, config: ClientConfig, *, learned: Optional[Learned] = None) -> None:
-        """``learned``: by an earlier client of the service."""
+    def __init__(self, config: ClientConfig, *, learned: Optional[Learned] = None,
+                 meter: Optional[RequestMeter] = None) -> None:
+        """``learned``: by an earlier client of the service. ``meter``: counts the requests."""
         self._config = config
-        self._requester = AddingRequester(config, learned=learned) if config.additions else \
-            Requester(config, learned=learned)
+        self._requester = AddingRequester(config, learned=learned, meter=meter) if config.additions else \
+            Requester(config, learned=learned, meter=meter)
 
     def head_object(self, key: str) -> ObjectInfo:
         def decode(answer: Answer) -> ObjectInfo:

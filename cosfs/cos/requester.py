@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Callable, Dict, FrozenSet, Iterable, List, Mapping, Optional, TypeVar, Union
 
 from cosfs.cos.dialect import CosDialect, Dialect, S3Dialect
@@ -27,6 +28,7 @@ from cosfs.cos.transport import Answer, Transport, TransportFailure, TransportSe
 from cosfs.cos.wire import Payload
 from cosfs.cos.xml import is_error
 from cosfs.errors import CosException, CosServiceError, InvalidAnswer, parse_error_document, service_error
+from cosfs.metrics import RequestMeter
 from cosfs.version import __version__
 
 log = logging.getLogger(__name__)
@@ -80,6 +82,10 @@ class Request:
     def repeatable(self) -> bool:
         return not isinstance(self.body, StreamedBody) or self.body.steady or self.body.rewind is not None
 
+    def accepts(self, status: int) -> bool:
+        """Whether an answer with that status is no error."""
+        return 200 <= status < 300 or status in self.accepted
+
 
 @dataclass
 class Learned:
@@ -99,8 +105,9 @@ class Requester:
 
     def __init__(self, config: ClientConfig, *, endpoint: Optional[Endpoint] = None,
                  dialect: Optional[Dialect] = None, learned: Optional[Learned] = None,
-                 clock: Callable[[], float] = time.time) -> None:
-        """``endpoint``, ``dialect``: instead of the configuration's. ``clock``: seconds since the epoch."""
+                 meter: Optional[RequestMeter] = None, clock: Callable[[], float] = time.time) -> None:
+        """``endpoint``, ``dialect``: instead of the configuration's. ``meter``: counts each sending. ``clock``: seconds
+        since the epoch."""
         self.config = config
         self.endpoint = endpoint or config.address()
         self.dialect = dialect or (
@@ -108,6 +115,7 @@ class Requester:
             else S3Dialect(config.v4_region, sign_payload=self.endpoint.scheme == "http"))
         self._clock = clock
         self.learned = learned or Learned()
+        self._meter = meter or RequestMeter()
         suffix = f" {config.user_agent_suffix}" if config.user_agent_suffix else ""
         self._user_agent = f"cosfs/{__version__}{suffix}"
         self._transport = (TracedTransport if config.trace else Transport)(TransportSettings(
@@ -178,22 +186,39 @@ class Requester:
             credentials, request.method, target, () if request.unsigned_params else request.params, headers,
             hashed, now_s=self.now_s(), repeated=repeated)
         query = self.dialect.query(request.params)
-        try:
-            answer = self._transport.send(request.method, target.connect_url,
-                                          f"{target.raw_path}?{query}" if query else target.raw_path, wire, payload)
-        except TransportFailure as failure:
-            return _Failed(failure.error, not_carried_out=not failure.sent)
+        answer = self._send_counted(request, target.connect_url,
+                                    f"{target.raw_path}?{query}" if query else target.raw_path, wire, payload,
+                                    repeated=repeated)
+        if isinstance(answer, _Failed):
+            return answer
         answer.headers = self.dialect.answer_headers(answer.headers)
         if 200 <= answer.status < 300 and "x-cos-request-id" not in answer.headers:
             self.learned.gives_ids = False
+        accepted = request.accepts(answer.status)
         try:
-            if 200 <= answer.status < 300 or answer.status in request.accepted:
+            if accepted:
                 return consume(answer)
             with answer:
                 error = self._error_of(request, target, answer, _secrets(credentials, wire))
         except CosException as exc:
+            if accepted:
+                self._meter.spoiled(request.operation)
             return _Failed(_without_context(exc))
         return _Failed(error, answer, not_carried_out=is_throttled(error))
+
+    def _send_counted(self, request: Request, connect_url: str, path: str, wire: HeaderList, payload: Payload, *,
+                      repeated: bool) -> Union[Answer, _Failed]:
+        meter, kind, method = self._meter, request.operation, request.method
+        begun_ns = time.perf_counter_ns()
+        try:
+            answer = self._transport.send(method, connect_url, path, wire, payload)
+        except TransportFailure as failure:
+            meter.failed(kind, method, sent=failure.sent, repeated=repeated)
+            return _Failed(failure.error, not_carried_out=not failure.sent)
+        meter.answered(kind, method, answer.status, time.perf_counter_ns() - begun_ns, _body_bytes(request.body),
+                       repeated=repeated, accepted=request.accepts(answer.status))
+        answer.on_received = partial(meter.received, kind)
+        return answer
 
     def _error_of(self, request: Request, target: Target, answer: Answer, secrets: List[str]) -> CosException:
         """The error that an answer is. Bodies are relieved of what was secret in the request."""
@@ -279,6 +304,13 @@ def _hashable(body: Union[Body, StreamedBody, None]) -> Optional[Iterable[Body]]
     if isinstance(body, StreamedBody):
         return body.chunks() if body.steady else None
     return () if body is None else (body,)
+
+
+def _body_bytes(body: Union[Body, StreamedBody, None]) -> int:
+    """The length of a body; 0 for one that nobody knew before it was sent."""
+    if isinstance(body, StreamedBody):
+        return body.length or 0
+    return 0 if body is None else memoryview(body).nbytes
 
 
 def _body_of(request: Request) -> tuple[HeaderList, Payload]:

@@ -23,7 +23,7 @@ import ssl
 import threading
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Iterable, Mapping, Optional, Tuple, Type, Union
+from typing import Any, Callable, Iterable, Mapping, Optional, Tuple, Type, Union
 
 import requests
 import urllib3
@@ -98,7 +98,8 @@ class _Adapter(HTTPAdapter):
 class Answer:
     """Status, headers and the body still to be read. Close it: that gives the connection back.
 
-    Bodies are the bytes on the wire, less chunked coding: no Content-Encoding is undone.
+    Bodies are the bytes on the wire, less chunked coding: no Content-Encoding is undone. ``on_received`` is told of the
+    bytes as they arrive.
     """
 
     def __init__(self, response: Response, connection: Any, pool: Any) -> None:
@@ -108,6 +109,7 @@ class Answer:
         self.status = response.status
         self.headers = response.fields
         self.length = response.length
+        self.on_received: Callable[[int], None] = _not_counted
         self._received = 0
         self._broken = False
         self._closed = False
@@ -137,6 +139,7 @@ class Answer:
             error = _error_of(exc, "the answer broke off")
         else:
             self._received += count
+            self.on_received(count)
             if count or not view or self.length is None or self._received >= self.length:
                 if self._response.isclosed():
                     self.close()
@@ -180,7 +183,12 @@ class Answer:
             self._response.drain()
         except _Failures:
             return False
+        self.on_received(self.length - self._received)
         return True
+
+
+def _not_counted(count: int) -> None:
+    """Nobody counts the bytes of this answer."""
 
 
 class Transport:

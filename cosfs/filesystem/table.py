@@ -103,6 +103,11 @@ class OpenFileTable:
         """The file that is open at ``path``."""
         return self._by_path.get(path)
 
+    def open_count(self) -> int:
+        """How many handles may read or write."""
+        with self._lock:
+            return sum(not handle.flags & os.O_PATH for handle in self._handles.values())
+
     def has_writer(self, file: OpenFile) -> bool:
         """Whether some handle will commit the file when it is closed."""
         with self._lock:

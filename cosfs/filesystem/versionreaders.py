@@ -31,6 +31,7 @@ class VersionReaders:
         """As ``FileContent.read``. ``base``: the file's own version, whose checksum is known."""
         body = self._context.tree.bodies.get(source.key, source.etag, max_age_s=max_age_s, ahead=True)
         if body is not None:
+            self._context.ranges.rate.hits.add()
             return body[source.offset:source.offset + length]
         return self._reader(source, base).read(source.offset, length, ahead)
 

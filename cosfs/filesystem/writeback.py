@@ -56,6 +56,16 @@ class _Waiting:
     cause: str = ""
 
 
+@dataclass(frozen=True)
+class WaitingFile:
+    """A file that is safe here, and not in the bucket yet. ``cause``: why it could not be stored, "" for no reason."""
+
+    file: OpenFile
+    age_s: float
+    failures: int
+    cause: str
+
+
 class Writeback:
     def __init__(self, context: Context, table: OpenFileTable, delay_s: float, *,
                  clock: Callable[[], float] = time.monotonic) -> None:
@@ -107,6 +117,13 @@ class Writeback:
         """Whether a file that was closed is still needed."""
         with self._changed:
             return file in self._waiting
+
+    def told(self) -> List[WaitingFile]:
+        """What waits, in the order in which it was promised."""
+        with self._changed:
+            now_s = self._clock()
+            return [WaitingFile(waiting.file, now_s - waiting.since_s, waiting.failures, waiting.cause)
+                    for waiting in self._waiting.values()]
 
     @property
     def in_flight(self) -> bool:

@@ -22,6 +22,7 @@ from typing import Callable, Dict, List, Mapping, MutableMapping, NamedTuple, Op
 from cachetools import LRUCache, TTLCache
 
 from cosfs.cos.interface import ObjectInfo
+from cosfs.metrics import HitRate
 from cosfs.namespace.entries import ABSENT, Absence, Entry, Known, Listing
 from cosfs.namespace.paths import is_inside, join, split
 
@@ -48,6 +49,8 @@ class MetadataCache:
     def __init__(self, *, stat_ttl_s: float, negative_ttl_s: float, listing_ttl_s: float, max_entries: int,
                  clock: Callable[[], float]) -> None:
         self._clock = clock
+        self.rate = HitRate()
+        """Counted by who asks: names that were known, names and headers that somebody waited for."""
         self.stat_ttl_s = stat_ttl_s
         self._listing_ttl_s = listing_ttl_s
         self._negative_ttl_s = negative_ttl_s
@@ -287,6 +290,18 @@ class MetadataCache:
                 self._entries.pop(join(path, name), None)
             self._directory_times.pop(path, None)
             self._misses.pop(path, None)
+
+    def refresh(self, path: str) -> None:
+        """``forget`` a path and all below it. That this mount stored a file there stays known."""
+        for own in list(self.own_changes_inside(path)):
+            self.forget(own)
+        self.forget(path)
+        with self._lock:
+            caches: Tuple[MutableMapping[str, object], ...] = (
+                self._entries, self._absent, self._listings, self._just_told, self._misses)  # type: ignore[assignment]
+            for cache in caches:
+                for known in [known for known in cache if known == path or is_inside(known, path)]:
+                    cache.pop(known, None)
 
     def forget_tree(self, path: str) -> None:
         """Forget a directory and everything below it."""

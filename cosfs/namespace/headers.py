@@ -116,7 +116,10 @@ class HeaderSource:
                 if isinstance(known, Entry) and known.headers_known and known.key == entry.key:
                     return known.info
                 if first:
-                    return self._recall([(path, entry)]).get(path) or self.ask(path, entry, with_body=with_body)
+                    recalled = self._recall([(path, entry)]).get(path)
+                    if recalled is None:
+                        self._cache.rate.misses.add()
+                    return recalled or self.ask(path, entry, with_body=with_body)
             finally:
                 if first:
                     self._flights.leave(path)

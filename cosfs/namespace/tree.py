@@ -73,6 +73,7 @@ class Tree:
         if path == "/":
             return self.root()
         known = self.cache.lookup(path)
+        (self.cache.rate.misses if known is None else self.cache.rate.hits).add()
         if isinstance(known, Entry):
             return known
         try:

@@ -29,6 +29,7 @@ from collections import deque
 from contextlib import suppress
 from typing import Callable, Deque, Optional, Set, Tuple
 
+from cosfs.metrics import HitRate
 from cosfs.reading.disk_blocks import BLOCK_BYTES, Block, BlockFiles, Damaged, Data, prepare_folder, stored_bytes
 from cosfs.reading.disk_usage import Evictor, SharedCounter
 from cosfs.units import MIB
@@ -73,6 +74,7 @@ class DiskCache:
         self._limit_bytes = limit_bytes
         self._min_free_bytes = min_free_bytes
         self.queue_bytes = queue_bytes
+        self.rate = HitRate()
         self._wipe = wipe
         self._monotonic = monotonic
         self._files = BlockFiles(folder, clock_ns)
@@ -108,10 +110,12 @@ class DiskCache:
         block = Block(key, etag, index)
         path = self._files.path(block)
         try:
-            return self._files.read(path, block, buffer)
+            found = self._files.read(path, block, buffer)
         except Damaged as exc:
             self._discard(path, exc)
-            return False
+            found = False
+        (self.rate.hits if found else self.rate.misses).add()
+        return found
 
     def contains(self, key: str, etag: str, index: int) -> bool:
         """Whether there is a file for the block; ``read`` may still find it damaged, or gone."""

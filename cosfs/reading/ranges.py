@@ -16,6 +16,7 @@ from bisect import bisect_left, bisect_right
 from typing import Dict, Iterator, List, Optional, Tuple
 
 from cosfs.executor import ByteBudget
+from cosfs.metrics import HitRate
 from cosfs.reading.buffers import NO_BUFFER, Buffer, is_lent
 from cosfs.units import KIB
 
@@ -165,6 +166,8 @@ class RangeStore:
     def __init__(self, budget: ByteBudget, *, max_ahead: int = 16, max_fillers: int = 8) -> None:
         self.lock = threading.Lock()
         self.budget = budget
+        self.rate = HitRate()
+        """Reads whose bytes were in memory, and those that waited for some."""
         self.max_ahead = max_ahead
         self.max_fillers = max_fillers
         self.fetching = 0

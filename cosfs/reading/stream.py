@@ -131,6 +131,7 @@ class ObjectReader:
         window = window or Window(offset, stop)
         ready = self._read_ready(offset, stop, window)
         if ready is not None:
+            self._store.rate.hits.add()
             return ready
         wanted = self._wanted(offset, stop, window)
         chunks: List[Union[bytes, memoryview]] = []
@@ -206,6 +207,7 @@ class ObjectReader:
                 begun += self._ahead_locked(item, wanted)
             read_until = min(stop, item.stop)
             gate = item.gate_locked(read_until - item.start)
+        (self._store.rate.hits if gate is None else self._store.rate.misses).add()
         try:
             if begun:
                 if begun == [item] and wanted.small:

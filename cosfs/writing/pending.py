@@ -17,7 +17,9 @@ import logging
 import os
 import tempfile
 import threading
-from typing import Dict, List, Optional, Tuple
+import time
+from dataclasses import dataclass
+from typing import Callable, Dict, List, Optional, Tuple
 
 from cosfs.cos.interface import ObjectClient
 from cosfs.errors import CosException
@@ -27,25 +29,39 @@ log = logging.getLogger(__name__)
 _PREFIX, _SUFFIX = "uploads-", ".open"
 
 
+@dataclass(frozen=True)
+class OpenUpload:
+    """An upload of this process. ``since_s``: of the monotonic clock. ``sent_bytes``: what has arrived of it."""
+
+    key: str
+    since_s: float
+    sent_bytes: Callable[[], int]
+
+
 class PendingUploads:
     """``folder`` None: nothing is kept."""
 
     def __init__(self, folder: Optional[str]) -> None:
         self._folder = folder
         self._lock = threading.Lock()
-        self._open: Dict[str, str] = {}
+        self._open: Dict[str, OpenUpload] = {}
         self._descriptor = -1
         self._path = ""
 
-    def add(self, key: str, upload_id: str) -> None:
+    def add(self, key: str, upload_id: str, sent_bytes: Callable[[], int]) -> None:
         with self._lock:
-            self._open[upload_id] = key
+            self._open[upload_id] = OpenUpload(key, time.monotonic(), sent_bytes)
             self._note({"id": upload_id, "key": key})
 
     def remove(self, upload_id: str) -> None:
         with self._lock:
             self._open.pop(upload_id, None)
             self._note({"ended": upload_id})
+
+    def told(self) -> List[OpenUpload]:
+        """The uploads that are open now, the oldest first."""
+        with self._lock:
+            return list(self._open.values())
 
     def close(self) -> None:
         """Leave the file to the next mount if uploads are still open."""

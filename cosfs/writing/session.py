@@ -61,7 +61,7 @@ class UploadSession:
         self._upload_id = self._client.create_multipart_upload(self.key, headers=self._headers,
                                                                forbid_overwrite=forbid_overwrite)
         self._open = True
-        self._pending.add(self.key, self._upload_id)
+        self._pending.add(self.key, self._upload_id, self.arrived_bytes)
 
     def __enter__(self) -> UploadSession:
         return self
@@ -84,6 +84,11 @@ class UploadSession:
         """Whether the service has that part."""
         part = self._parts.get(number)
         return part is not None and part.done() and part.exception() is None and part.result() is not None
+
+    def arrived_bytes(self) -> int:
+        """How many bytes the service has in parts."""
+        ended = [part for part in list(self._parts.values()) if part.done() and part.exception() is None]
+        return sum(part.size_bytes for part in (future.result() for future in ended) if part is not None)
 
     def start_upload(self, number: int, content: PartContent) -> None:
         """Send a part in the background; blocks while there is no memory or no worker for it."""

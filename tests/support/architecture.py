@@ -15,13 +15,13 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 50
 
 LEVELS: Tuple[Tuple[str, ...], ...] = (
-    ("units", "errors", "executor", "config", "state", "version",
+    ("units", "errors", "executor", "config", "state", "version", "metrics", "log_levels",
      "cos.interface", "cos.signing", "cos.xml", "cos.crc64", "cos.additions"),
     ("cos", "server"),
     ("namespace", "reading", "writing"),
     ("filesystem",),
     ("operations", "fuse_callbacks", "fuse_binding", "fuse3_binding", "read_ahead", "caller"),
-    ("daemon", "signals", "preflight", "fuse_library", "mount", "doctor"),
+    ("daemon", "signals", "exposition", "preflight", "fuse_library", "mount", "doctor"),
     ("cli", "__main__"),
 )
 """Lowest first; a name stands for the module and all below it, the longest match counts."""
