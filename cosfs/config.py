@@ -13,9 +13,10 @@ import enum
 import logging
 import tempfile
 from dataclasses import dataclass, field
-from typing import Dict, Optional, Union
+from typing import Dict, Optional, Tuple, Union
 
 from cosfs.cos.additions import Encryption
+from cosfs.metrics import DEFAULT_PRICES, Prices
 from cosfs.state import default_state_folder
 from cosfs.units import GIB, MAX_PUT_BYTES, MIB, MIN_PART_BYTES
 
@@ -315,6 +316,12 @@ class MountConfig:
 
     log_file: Optional[str] = None
     """File that the log is appended to; None: standard error in the foreground, else syslog."""
+
+    metrics_address: Optional[Tuple[str, int]] = None
+    """Host and port at which Prometheus finds the mount's statistics; None: nowhere."""
+
+    prices: Prices = DEFAULT_PRICES
+    """What requests cost, for the estimate that the mount tells."""
 
     fuse_options: FuseOptions = field(default_factory=dict)
     """Options given by the user for the FUSE library; they win over those that the mount sets itself."""

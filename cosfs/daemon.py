@@ -12,10 +12,12 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Callable, NoReturn, Optional
 
 from cosfs.errors import CosfsError
+from cosfs.log_levels import cycle_level
 
 log = logging.getLogger(__name__)
 
@@ -148,3 +150,19 @@ def configure_logging(level: int, log_file: Optional[str], *, foreground: bool) 
     package_log.addHandler(handler)
     package_log.setLevel(level)
     package_log.propagate = False
+
+
+def change_level_on_signal() -> None:
+    """Have SIGUSR2 choose the next level of the log, as in the C++ tool.
+
+    To be called before any thread is started: all are to leave the signal to one that waits for it. A handler would not
+    do: Python runs them in the main thread, which libfuse 3 keeps inside its own loop.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+
+    def wait() -> None:
+        while True:
+            signal.sigwait({signal.SIGUSR2})
+            cycle_level()
+
+    threading.Thread(target=wait, name="cosfs-log-level", daemon=True).start()

@@ -37,6 +37,10 @@ _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Signals that unmount; SIGHUP only where signals.py has not blocked it. libfuse handles them itself where nobody does;
 ``_Loops`` cannot have that."""
 
+_WAKING = signal.SIGURG
+"""Interrupts a thread that waits for a request. Nobody sends it to a process by hand, and where nobody handles it, it
+does nothing; SIGUSR1 and SIGUSR2 are for users."""
+
 _setup, _loop, _exit, _teardown = (  # fuse.h
     getattr(fuse._libfuse, name) for name in ("fuse_setup", "fuse_loop", "fuse_exit", "fuse_teardown"))
 _setup.restype = ctypes.c_void_p
@@ -134,7 +138,7 @@ class _Loops:
         """Returns when the mount is gone or a signal came, and no thread serves a request any more."""
         before = {number: signal.signal(number, self._on_signal) for number in _ENDING
                   if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)}
-        before[signal.SIGUSR2] = signal.signal(signal.SIGUSR2, self._on_wake)
+        before[_WAKING] = signal.signal(_WAKING, self._on_wake)
         try:
             for number in range(min(_FIRST_THREADS, self._most)):
                 self._add()
@@ -190,7 +194,7 @@ class _Loops:
         for thread, ended in threads:
             while not ended.is_set():
                 _exit(self._handle)
-                signal.pthread_kill(thread.ident or 0, signal.SIGUSR2)
+                signal.pthread_kill(thread.ident or 0, _WAKING)
                 ended.wait(0.05)
         self._over.set()
         for thread, _ in threads:

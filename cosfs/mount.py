@@ -13,9 +13,9 @@ import mimetypes
 import os
 import signal
 import urllib.request
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
 from cosfs.config import ConnectionConfig, FuseOptions, MountConfig
@@ -26,11 +26,20 @@ from cosfs.cos.credentials import ChainOptions, CredentialsProvider, FoundCreden
 from cosfs.cos.endpoint import ClientConfig
 from cosfs.cos.requester import Learned
 from cosfs.cos.retry import RetryPolicy
-from cosfs.daemon import CapturedStderr, StartFailed, configure_logging, reopen_log, run_in_background
+from cosfs.daemon import (
+    CapturedStderr,
+    StartFailed,
+    change_level_on_signal,
+    configure_logging,
+    reopen_log,
+    run_in_background,
+)
 from cosfs.errors import CosException
-from cosfs.filesystem import CosFilesystem, Listed, Recovered, waiting_files
+from cosfs.exposition import served
+from cosfs.filesystem import ControlledFilesystem, CosFilesystem, Listed, Recovered, shown_settings, waiting_files
 from cosfs.fuse_callbacks import THREADS
 from cosfs.fuse_library import find_binding
+from cosfs.metrics import About, RequestMeter
 from cosfs.operations import CosOperations
 from cosfs.preflight import MountError, check_bucket, check_local
 from cosfs.signals import signal_actions
@@ -204,22 +213,39 @@ def _serve(config: MountConfig, settings: ClientConfig, ready: Callable[[], None
     _allocate_from_one_heap()
     if config.mime_file is not None:
         mimetypes.init([*mimetypes.knownfiles, config.mime_file])
-    client = BucketClient(settings, learned=_check_bucket(config, settings))
-    filesystem = CosFilesystem(client, replace(config.filesystem, state_folder=_state_folder(config),
-                                               copies=find_binding(config.libfuse).COPIES,
-                                               cache_folder=_cache_folder(config)))
+    meter = RequestMeter()
+    client = BucketClient(settings, learned=_check_bucket(config, settings, meter), meter=meter)
+    about = About(fsname(config), config.mount_point, shown_settings(config), config.prices)
+    filesystem = ControlledFilesystem(client, replace(config.filesystem, state_folder=_state_folder(config),
+                                                      copies=find_binding(config.libfuse).COPIES,
+                                                      cache_folder=_cache_folder(config)), meter, about)
+    change_level_on_signal()
     try:
-        _run_fuse(filesystem, config, ready)
+        with _metrics_page(config, filesystem.stats):
+            _run_fuse(filesystem, config, ready)
     finally:
         filesystem.stop()
         client.close()
     log.info("%s is unmounted", config.mount_point)
 
 
-def _check_bucket(config: MountConfig, settings: ClientConfig) -> Learned:
+@contextmanager
+def _metrics_page(config: MountConfig, stats: Callable[[], Dict[str, Any]]) -> Iterator[None]:
+    """Serve it while inside, if it is wanted. Raises: MountError."""
+    with ExitStack() as stack:
+        if config.metrics_address is not None:
+            try:
+                stack.enter_context(served(config.metrics_address, stats))
+            except OSError as exc:
+                raise MountError("metrics={}:{} cannot be served ({}); give another address".format(
+                    *config.metrics_address, exc.strerror or exc)) from exc
+        yield
+
+
+def _check_bucket(config: MountConfig, settings: ClientConfig, meter: Optional[RequestMeter] = None) -> Learned:
     """See that the bucket answers; returns what that has shown of the service. Raises: MountError."""
     probe = BucketClient(replace(settings, retry=PREFLIGHT_RETRY,
-                                 read_timeout_s=min(settings.read_timeout_s, PREFLIGHT_TIMEOUT_S)))
+                                 read_timeout_s=min(settings.read_timeout_s, PREFLIGHT_TIMEOUT_S)), meter=meter)
     try:
         check_bucket(probe, config, lambda: probe.learned.clock_offset_s)
     finally:

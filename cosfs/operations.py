@@ -77,7 +77,7 @@ class CosOperations:
 
     def open(self, path: str, fi: Any) -> int:
         opened = self._filesystem.open(path, fi.flags)
-        fi.fh, fi.keep_cache = opened.fh, int(opened.keep_cache)
+        fi.fh, fi.keep_cache, fi.direct_io = opened.fh, int(opened.keep_cache), int(opened.direct_io)
         return 0
 
     def create(self, path: str, mode: int, fi: Any = None) -> int:

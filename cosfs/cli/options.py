@@ -210,10 +210,15 @@ CACHES = _section(
 )
 
 LOGGING = _section(
-    "Log",
+    "Log and statistics",
     _option("dbglevel", "silent, crit, err, warn, info or debug", "mount.log_level", values.LOG_LEVEL,
             default="warn"),
     _option("f2", "the same as dbglevel=debug", "mount.log_level", constant=10),
+    _option("metrics", "serve the statistics for Prometheus at http://HOST:PORT/metrics; without HOST on 127.0.0.1, "
+            "for this machine alone", "mount.metrics_address", values.HOST_AND_PORT),
+    _option("request_price", "what 10,000 GET and HEAD requests cost, and 10,000 others, for the estimate that cosfs "
+            "stats and top show; in CNY, or what follows a second colon", "mount.prices", values.PRICES,
+            default="0.01:0.01:CNY"),
     _option("logfile", "append the log to this file; by default it goes to syslog, with -f to standard error",
             "mount.log_file", values.PATH),
     _option("curldbg", "log every request and answer, without what is secret, whatever dbglevel says",

@@ -7,15 +7,16 @@ A ``Value`` says what is allowed in words, so that every mistake gets the same h
 from __future__ import annotations
 
 import grp
-import logging
 import os
 import pwd
 import re
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Mapping, Tuple
 from urllib.parse import urlsplit
 
 from cosfs.cos.additions import EncryptedBy, Encryption
+from cosfs.log_levels import LEVELS, level_named
+from cosfs.metrics import DEFAULT_PRICES, Prices
 from cosfs.units import GIB, KIB, MIB
 
 
@@ -53,6 +54,20 @@ def seconds(low: float) -> Value:
         number = float(_checked(re.fullmatch(r"\d+(\.\d*)?", text) is not None, text))
         return float(_checked(low <= number <= 366 * 86400, number))
     return Value("SECONDS", f"seconds, {low:g} or more", parse)
+
+
+def _host_and_port(text: str) -> Tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    number = int(_checked(port.isascii() and port.isdigit(), port))
+    return host or "127.0.0.1", int(_checked(0 < number < 65536 and not host.startswith("["), number))
+
+
+def _prices(text: str) -> Prices:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(?::(\d+(?:\.\d+)?)(?::([^\s:]{1,8}))?)?", text)
+    if match is None:
+        raise ValueError(text)
+    read, write, currency = match.groups()
+    return Prices(float(read), float(read if write is None else write), currency or DEFAULT_PRICES.currency)
 
 
 def choice(spellings: Mapping[str, Any]) -> Value:
@@ -133,17 +148,6 @@ def _path(text: str) -> str:
     return os.path.abspath(os.path.expanduser(_non_empty(text)))
 
 
-def _level(text: str) -> int:
-    return _LEVELS[text.lower()]
-
-
-_LEVELS = {
-    "silent": logging.CRITICAL + 10, "critical": logging.CRITICAL, "crit": logging.CRITICAL,
-    "error": logging.ERROR, "err": logging.ERROR, "wan": logging.WARNING, "warn": logging.WARNING,
-    "warning": logging.WARNING, "inf": logging.INFO, "info": logging.INFO, "information": logging.INFO,
-    "dbg": logging.DEBUG, "debug": logging.DEBUG,
-}
-
 STORAGE_CLASSES = {
     # not sent: in a bucket of several zones the plain name would be refused, and without it both mean standard
     "standard": None,
@@ -166,5 +170,7 @@ OCTAL = Value("MODE", "an octal number from 0 to 777", _mask(8))
 C_OCTAL = Value("MODE", "a number from 0 to 0777, octal only with a leading 0", _mask(0))
 USER = Value("USER", "a user's number or name", _identity(lambda name: pwd.getpwnam(name).pw_uid))
 GROUP = Value("GROUP", "a group's number or name", _identity(lambda name: grp.getgrnam(name).gr_gid))
-LOG_LEVEL = Value("LEVEL", "one of " + ", ".join(_LEVELS), _level)
+HOST_AND_PORT = Value("[HOST:]PORT", "a port from 1 to 65535, or HOST:PORT", _host_and_port)
+PRICES = Value("READ[:WRITE[:CURRENCY]]", "prices of 10,000 requests, such as 0.01 or 0.01:0.05:EUR", _prices)
+LOG_LEVEL = Value("LEVEL", "one of " + ", ".join(LEVELS), level_named)
 STORAGE_CLASS = Value("CLASS", "one of " + ", ".join(STORAGE_CLASSES), lambda text: STORAGE_CLASSES[text.lower()])

@@ -24,6 +24,7 @@ from cosfs.cos.requester import Learned, Request, Requester
 from cosfs.cos.retry import Retrying
 from cosfs.cos.transport import Answer
 from cosfs.errors import CosServiceError
+from cosfs.metrics import RequestMeter
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -78,8 +79,9 @@ class _Call:
 class AddingRequester(Requester):
     """A ``Requester`` with additions."""
 
-    def __init__(self, config: ClientConfig, *, learned: Optional[Learned] = None) -> None:
-        super().__init__(config, learned=learned)
+    def __init__(self, config: ClientConfig, *, learned: Optional[Learned] = None,
+                 meter: Optional[RequestMeter] = None) -> None:
+        super().__init__(config, learned=learned, meter=meter)
         self._additions = config.additions
         self._objects: _Recent[Optional[CustomerKey]] = _Recent()
         self._uploads: _Recent[Optional[CustomerKey]] = _Recent()

@@ -1,9 +1,11 @@
 """The filesystem, without FUSE."""
 
+from cosfs.filesystem.control import ControlledFilesystem
+from cosfs.filesystem.control_files import shown_settings
 from cosfs.filesystem.core import CosFilesystem
 from cosfs.filesystem.rename_recovery import Recovered
 from cosfs.filesystem.types import NOW, OMIT, Attr, Caller, Dirent, OpenResult, Purpose, Statfs, Time
 from cosfs.filesystem.writeback_recovery import Listed, waiting_files
 
-__all__ = ["NOW", "OMIT", "Attr", "Caller", "CosFilesystem", "Dirent", "Listed", "OpenResult", "Purpose", "Recovered",
-           "Statfs", "Time", "waiting_files"]
+__all__ = ["NOW", "OMIT", "Attr", "Caller", "ControlledFilesystem", "CosFilesystem", "Dirent", "Listed", "OpenResult",
+           "Purpose", "Recovered", "Statfs", "Time", "shown_settings", "waiting_files"]

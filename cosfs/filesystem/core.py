@@ -27,6 +27,7 @@ from cosfs.filesystem.names import NameOperations
 from cosfs.filesystem.removals import RemovalOperations
 from cosfs.filesystem.rename import RenameOperations
 from cosfs.filesystem.rename_recovery import Recovered, recover_all
+from cosfs.filesystem.status import Status, Values
 from cosfs.filesystem.table import OpenFileTable
 from cosfs.filesystem.types import Attr, Caller, Data, Dirent, OpenResult, Purpose, Statfs, Time
 from cosfs.filesystem.writeback import Writeback
@@ -162,6 +163,19 @@ class CosFilesystem:
             self._context.disk_cache.close()
         if self._headers is not None:
             self._headers.close()
+
+    @property
+    def started_ns(self) -> int:
+        """Nanoseconds since the epoch."""
+        return self._context.started_ns
+
+    def status(self) -> Values:
+        """What it has in memory and under way; see status.py."""
+        return Status(self._context, self._table, self._pending, self._writeback).told()
+
+    def refresh(self, path: str) -> None:
+        """Forget what the bucket has told of a path and all below it: it is asked again."""
+        self._context.cache.refresh(path)
 
     def getattr(self, path: str, fh: Optional[int] = None, *,
                 purpose: Callable[[], Purpose] = lambda: Purpose.UNKNOWN) -> Attr:

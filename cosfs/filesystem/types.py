@@ -71,10 +71,12 @@ class Dirent(NamedTuple):
 
 @dataclass(frozen=True)
 class OpenResult:
-    """``keep_cache``: the kernel's pages of this file are those of the version that was opened."""
+    """``keep_cache``: the kernel's pages of this file are those of the version that was opened. ``direct_io``: its size
+    tells nothing, and the kernel keeps none of it."""
 
     fh: int
     keep_cache: bool
+    direct_io: bool = False
 
 
 @dataclass(frozen=True)
