@@ -10,7 +10,7 @@ import importlib
 import sys
 from typing import Optional, Sequence
 
-COMMANDS = ("bench", "doctor", "recover", "serve", "uploads")
+COMMANDS = ("bench", "doctor", "recover", "serve", "stats", "top", "uploads")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

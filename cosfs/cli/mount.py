@@ -236,8 +236,9 @@ def help_text() -> str:
             names = ", ".join(_form(option) for option in members)
             parts.append(textwrap.fill(names, WIDTH, initial_indent="  ", subsequent_indent="  ",
                                        break_on_hyphens=False))
-    parts.append("\nOther commands: cosfs bench, cosfs doctor BUCKET-APPID, cosfs recover\n"
-                 "BUCKET-APPID, cosfs serve DIR, cosfs uploads list|abort BUCKET-APPID; each\nhas --help")
+    parts.append("\nOther commands: cosfs stats MOUNTPOINT, cosfs top MOUNTPOINT, cosfs doctor\n"
+                 "BUCKET-APPID, cosfs uploads list|abort BUCKET-APPID, cosfs recover BUCKET-APPID,\n"
+                 "cosfs bench, cosfs serve DIR; each has --help")
     parts.append("Unmount: fusermount -u MOUNTPOINT (as root: umount MOUNTPOINT)")
     return "\n".join(parts)
 

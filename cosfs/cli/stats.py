@@ -1,0 +1,47 @@
+"""``cosfs stats``: what a mount has done since it began, as text or JSON."""
+
+from __future__ import annotations
+
+import getopt
+import json
+import sys
+from typing import Sequence
+
+from cosfs.cli.mount_stats import NoStats, find_mount, read_stats
+from cosfs.cli.stats_view import picture
+
+HELP = """\
+usage: cosfs stats MOUNTPOINT [--json]
+Show what the mount there has done since it began: requests by kind, bytes in
+and out, hits of its caches, memory and local disk in use, uploads under way,
+and an estimate of what the requests cost.
+
+  --json   the same as JSON, as it stands in MOUNTPOINT/.cosfs/stats
+
+A request counts each time it is sent. Errors are those that got no usable
+answer, or a refusal; that an object is not there (404) or not the version
+asked for (412) is an answer. The latency is the time until an answer begins:
+half of the requests were faster than P50, 95 % faster than P95. Hits are
+reads and lookups that waited for nobody; what the kernel answers from its own
+memory is in no count. Prices: the option request_price of the mount."""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Carry out the command; returns the exit status."""
+    try:
+        switches, words = getopt.gnu_getopt(list(argv), "h", ["help", "json"])
+        names = {name for name, _ in switches}
+        if names & {"-h", "--help"}:
+            print(HELP)
+            return 0
+        if len(words) != 1:
+            raise NoStats("one word is needed, the mount point; see cosfs stats --help")
+        stats = read_stats(find_mount(words[0]), words[0])
+    except getopt.GetoptError as exc:
+        print(f"cosfs: {exc.msg}; see cosfs stats --help", file=sys.stderr)
+        return 1
+    except NoStats as exc:
+        print(f"cosfs: {exc}", file=sys.stderr)
+        return 1
+    print(json.dumps(stats, indent=1) if "--json" in names else "\n".join(picture(stats)))
+    return 0
