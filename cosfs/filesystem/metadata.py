@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import replace
-from typing import List
+from typing import Callable, List, Mapping, Optional
 
+from cosfs.cos.interface import ObjectInfo
 from cosfs.errors import (
     EntryExists,
     NoAttribute,
     NotSupported,
+    PermissionRefused,
     ValueTooLarge,
 )
 from cosfs.filesystem.attribute_changes import AttributeChanges, Change
@@ -30,6 +32,21 @@ _UNSUPPORTED_XATTRS = ("system.", "security.selinux")
 """POSIX ACLs live in the first. Accepting them makes coreutils skip its chmod (measured: folders end up 0700).
 SELinux labels a FUSE mount as a whole; ``ls -l`` asks for a label file by file until it is told that there are none
 (measured: half of all calls)."""
+
+
+OF_OBJECT = "user.cosfs."
+"""Attributes that tell of the object, and can only be read. They are not listed: programs that copy attributes would
+take them along, and fail to set them; and each could cost a request."""
+
+_CHANGING = OF_OBJECT + "restore"
+
+_TOLD: Mapping[str, Callable[[ObjectInfo], Optional[str]]] = {
+    "etag": lambda info: info.etag or None,
+    "crc64": lambda info: None if info.crc64 is None else str(info.crc64),
+    "storage-class": lambda info: info.storage_class,
+    "version-id": lambda info: info.version_id,
+    "restore": lambda info: info.restore,
+}
 
 
 class MetadataOperations:
@@ -55,17 +72,35 @@ class MetadataOperations:
         self._change(path, change)
 
     def getxattr(self, path: str, name: str) -> bytes:
+        if name.startswith(OF_OBJECT) and self._context.config.xattr:
+            return self._of_object(path, name)
         self._check_xattr_name(name)
         value = self._attributes(path).xattrs.get(name) if self._context.config.xattr else None
         if value is None:
             raise NoAttribute(f"{path} has no {name}")
         return value
 
+    def _of_object(self, path: str, name: str) -> bytes:
+        """What the service tells of the object; one request if it is not known. Raises: NoAttribute."""
+        tell = _TOLD.get(name[len(OF_OBJECT):])
+        named = self._names.named(path)
+        if isinstance(named, OpenFile):  # what was changed, and is not stored, is no object yet
+            info = None if named.dirty else named.base
+        elif name == _CHANGING and not named.is_directory:  # it changes without the version changing
+            info = self._context.tree.current_info(path, named)
+        else:
+            info = self._context.tree.info(path, named)
+        value = None if tell is None or info is None else tell(info)
+        if value is None:
+            raise NoAttribute(f"{path} has no {name}")
+        return value.encode()
+
     def listxattr(self, path: str) -> List[str]:
         return list(self._attributes(path).xattrs) if self._context.config.xattr else []
 
     def setxattr(self, path: str, name: str, value: bytes, flags: int) -> None:
         self._check_xattr_name(name)
+        _refuse_of_object(name)
         if not self._context.config.xattr:
             return
         if len(value) > MAX_METADATA_BYTES:
@@ -82,6 +117,7 @@ class MetadataOperations:
 
     def removexattr(self, path: str, name: str) -> None:
         self._check_xattr_name(name)
+        _refuse_of_object(name)
 
         def change(old: Attributes) -> Attributes:
             if name not in old.xattrs:
@@ -126,6 +162,11 @@ class MetadataOperations:
         else:
             self._names.put_marker(path, attributes, entry)
         context.cache.directory_stored(path)
+
+
+def _refuse_of_object(name: str) -> None:
+    if name.startswith(OF_OBJECT):
+        raise PermissionRefused(f"{name} tells of the object and cannot be changed")
 
 
 def _time(wanted: Time, old_ns: int, now_ns: int) -> int:
