@@ -245,3 +245,13 @@ def test_uploads_under_way_and_files_that_wait_are_told(make_mount: MountFactory
     assert any(line.startswith("uploading /large: ") for line in lines)
     assert "waiting /small: 5 bytes, for 0 s" in [line[:-3] + "0 s" for line in lines]
     assert "/small" in [file["path"] for file in told(mount)["pending"]["waiting"]]
+
+
+def test_a_read_only_mount_tells_and_takes_nothing(make_mount: MountFactory) -> None:
+    mount = make_mount("ro")
+    assert told(mount)["program"] == "cosfs"
+    for name in ("loglevel", "refresh"):
+        with refused(errno.EROFS):
+            os.open(mount.point / ".cosfs" / name, os.O_WRONLY)
+    os.kill(mount.pid, signal.SIGUSR2)
+    mount.wait_for(lambda: (mount.point / ".cosfs" / "loglevel").read_text() == "info\n", "next level", 10)
