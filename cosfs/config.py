@@ -317,6 +317,9 @@ class MountConfig:
     log_file: Optional[str] = None
     """File that the log is appended to; None: standard error in the foreground, else syslog."""
 
+    log_as_json: bool = False
+    """Log one JSON object a line, for programs, instead of text."""
+
     metrics_address: Optional[Tuple[str, int]] = None
     """Host and port at which Prometheus finds the mount's statistics; None: nowhere."""
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Callable, NoReturn, Optional
 
 from cosfs.errors import CosfsError
+from cosfs.log_json import JsonLines
 from cosfs.log_levels import cycle_level
 
 log = logging.getLogger(__name__)
@@ -132,7 +133,7 @@ def reopen_log() -> None:
                 old.close()
 
 
-def configure_logging(level: int, log_file: Optional[str], *, foreground: bool) -> None:
+def configure_logging(level: int, log_file: Optional[str], *, foreground: bool, as_json: bool = False) -> None:
     """Send the package's log to ``log_file``, else to standard error (foreground) or syslog, if there is one."""
     handler: logging.Handler
     layout = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -145,24 +146,8 @@ def configure_logging(level: int, log_file: Optional[str], *, foreground: bool) 
         layout = "cosfs[%(process)d]: %(levelname)s %(name)s: %(message)s"
     else:
         handler = logging.NullHandler()
-    handler.setFormatter(logging.Formatter(layout))
+    handler.setFormatter(JsonLines() if as_json else logging.Formatter(layout))
     package_log = logging.getLogger("cosfs")
     package_log.addHandler(handler)
     package_log.setLevel(level)
     package_log.propagate = False
-
-
-def change_level_on_signal() -> None:
-    """Have SIGUSR2 choose the next level of the log, as in the C++ tool.
-
-    To be called before any thread is started: all are to leave the signal to one that waits for it. A handler would not
-    do: Python runs them in the main thread, which libfuse 3 keeps inside its own loop.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
-
-    def wait() -> None:
-        while True:
-            signal.sigwait({signal.SIGUSR2})
-            cycle_level()
-
-    threading.Thread(target=wait, name="cosfs-log-level", daemon=True).start()

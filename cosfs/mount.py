@@ -29,7 +29,6 @@ from cosfs.cos.retry import RetryPolicy
 from cosfs.daemon import (
     CapturedStderr,
     StartFailed,
-    change_level_on_signal,
     configure_logging,
     reopen_log,
     run_in_background,
@@ -39,6 +38,7 @@ from cosfs.exposition import served
 from cosfs.filesystem import ControlledFilesystem, CosFilesystem, Listed, Recovered, shown_settings, waiting_files
 from cosfs.fuse_callbacks import THREADS
 from cosfs.fuse_library import find_binding
+from cosfs.log_levels import cycle_level
 from cosfs.metrics import About, RequestMeter
 from cosfs.operations import CosOperations
 from cosfs.preflight import MountError, check_bucket, check_local
@@ -68,12 +68,12 @@ def mount(config: MountConfig, *, dropped_options: Sequence[str] = ()) -> int:
     credentials = credentials_of(config.connection)
 
     def work(ready: Callable[[], None]) -> None:
-        configure_logging(config.log_level, config.log_file, foreground=config.foreground)
+        configure_logging(config.log_level, config.log_file, foreground=config.foreground, as_json=config.log_as_json)
         if dropped_options:
             log.debug("options without meaning here: %s", " ".join(dropped_options))
         if credentials is not None:
             log.info("the keys are from %s", credentials.source)
-        with signal_actions({signal.SIGHUP: lambda: _hang_up(credentials)}):
+        with signal_actions({signal.SIGHUP: lambda: _hang_up(credentials), signal.SIGUSR2: cycle_level}):
             _serve(config, client_config(config.connection, credentials), ready)
 
     if config.foreground:
@@ -219,7 +219,6 @@ def _serve(config: MountConfig, settings: ClientConfig, ready: Callable[[], None
     filesystem = ControlledFilesystem(client, replace(config.filesystem, state_folder=_state_folder(config),
                                                       copies=find_binding(config.libfuse).COPIES,
                                                       cache_folder=_cache_folder(config)), meter, about)
-    change_level_on_signal()
     try:
         with _metrics_page(config, filesystem.stats):
             _run_fuse(filesystem, config, ready)

@@ -214,6 +214,8 @@ LOGGING = _section(
     _option("dbglevel", "silent, crit, err, warn, info or debug", "mount.log_level", values.LOG_LEVEL,
             default="warn"),
     _option("f2", "the same as dbglevel=debug", "mount.log_level", constant=10),
+    _option("log_format", "text, or json: an object a line, with time, level, logger, thread and message",
+            "mount.log_as_json", values.choice({"text": False, "json": True}), default="text"),
     _option("metrics", "serve the statistics for Prometheus at http://HOST:PORT/metrics; without HOST on 127.0.0.1, "
             "for this machine alone", "mount.metrics_address", values.HOST_AND_PORT),
     _option("request_price", "what 10,000 GET and HEAD requests cost, and 10,000 others, for the estimate that cosfs "

@@ -255,3 +255,10 @@ def test_a_read_only_mount_tells_and_takes_nothing(make_mount: MountFactory) -> 
             os.open(mount.point / ".cosfs" / name, os.O_WRONLY)
     os.kill(mount.pid, signal.SIGUSR2)
     mount.wait_for(lambda: (mount.point / ".cosfs" / "loglevel").read_text() == "info\n", "next level", 10)
+
+
+def test_a_log_in_json_is_an_object_a_line(make_mount: MountFactory) -> None:
+    mount = make_mount("log_format=json", "dbglevel=info")
+    lines = [json.loads(line) for line in mount.text().splitlines()]
+    assert {"level": "INFO", "logger": "cosfs.mount"}.items() <= lines[-1].items()
+    assert f"is mounted on {mount.root}" in lines[-1]["message"]
