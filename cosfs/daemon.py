@@ -12,13 +12,11 @@ import os
 import signal
 import sys
 import tempfile
-import threading
 from pathlib import Path
 from typing import Callable, NoReturn, Optional
 
 from cosfs.errors import CosfsError
 from cosfs.log_json import JsonLines
-from cosfs.log_levels import cycle_level
 
 log = logging.getLogger(__name__)
 

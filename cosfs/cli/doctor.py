@@ -17,7 +17,7 @@ from typing import Iterable, List, Optional, Sequence, TextIO, Tuple
 
 from cosfs.cli.mount import WIDTH, UsageError, build, one_line, scan
 from cosfs.daemon import configure_logging
-from cosfs.doctor import Finding, Outcome, State, examine
+from cosfs.doctor import Finding, State, examine
 from cosfs.errors import CosfsError
 
 HELP = """\
@@ -74,10 +74,8 @@ def run(argv: Sequence[str]) -> int:
             line.words.append(os.curdir)  # the mount command's second word
         config = build(line)
         _configure_logging(config.log_level, config.log_file)
-        given = [Finding("Options", name.split()[1], Outcome(State.WARNING, name, "leave it out"))
-                 for name in line.warnings]
         with closing(examine(config, with_mount_point=with_mount_point, write_test=switches.write_test)) as found:
-            return _report_json(given, found) if switches.as_json else _report(given, found, sys.stdout)
+            return _report_json(found) if switches.as_json else _report(found, sys.stdout)
     except CosfsError as exc:
         print(f"cosfs: {one_line(str(exc))}", file=sys.stderr)
         return 1
@@ -93,24 +91,23 @@ def _configure_logging(level: int, log_file: Optional[str]) -> None:
         logging.getLogger("cosfs").addHandler(logging.NullHandler())
 
 
-def _report_json(given: Sequence[Finding], found: Iterable[Finding]) -> int:
-    findings = [*given, *found]
+def _report_json(found: Iterable[Finding]) -> int:
+    findings = list(found)
     print(json.dumps([{"section": finding.section, "check": finding.check, "state": finding.outcome.state.value,
                        "text": one_line(finding.outcome.text), "next": one_line(finding.outcome.advice)}
                       for finding in findings], indent=1, ensure_ascii=False))
     return _status(findings)
 
 
-def _report(given: Sequence[Finding], found: Iterable[Finding], out: TextIO) -> int:
+def _report(found: Iterable[Finding], out: TextIO) -> int:
     """Print each finding as it comes."""
     coloured = out.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
     findings: List[Finding] = []
-    for part in (given, found):
-        for finding in part:
-            if not findings or findings[-1].section != finding.section:
-                print(("\n" if findings else "") + finding.section, file=out)
-            findings.append(finding)
-            print(render(finding, coloured=coloured), file=out, flush=True)
+    for finding in found:
+        if not findings or findings[-1].section != finding.section:
+            print(("\n" if findings else "") + finding.section, file=out)
+        findings.append(finding)
+        print(render(finding, coloured=coloured), file=out, flush=True)
     print("\n" + _summary(findings), file=out)
     return _status(findings)
 
