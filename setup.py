@@ -45,7 +45,7 @@ setup(
     python_requires=">=3.9",
     install_requires=["anycrc>=1.3", "cachetools>=5.0", "fusepy>=3.0.1", "requests>=2.32.2", "urllib3>=1.26.18"],
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["cosfs = cosfs.cli:main", "mount.cosfs = cosfs.cli:main"]},
+    entry_points={"console_scripts": ["cosfs = cosfs.cli:main", "mount.cosfs = cosfs.cli.mount_helper:main"]},
     classifiers=[
         "Environment :: Console",
         "License :: OSI Approved :: MIT License",

@@ -291,6 +291,10 @@ class MountConfig:
     threads: bool = True
     """Serve several calls of the kernel at once; without, one slow request stops all others."""
 
+    wait_for_network_s: float = 0.0
+    """How long a mount waits for a network that is not there yet, before its checks. By default somebody is waiting
+    for the answer."""
+
     libfuse: Optional[int] = None
     """Major version of the FUSE library, 2 or 3; None: 2 if it is installed, else 3."""
 

@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
+from cosfs import systemd
 from cosfs.config import ConnectionConfig, FuseOptions, MountConfig
 from cosfs.cos.additions import Additions
 from cosfs.cos.additions_files import make_additions
@@ -40,6 +41,9 @@ from cosfs.fuse_callbacks import THREADS
 from cosfs.fuse_library import find_binding
 from cosfs.log_levels import cycle_level
 from cosfs.metrics import About, RequestMeter
+from cosfs.mount_process import announce
+from cosfs.mount_table import clear_dead_mounts
+from cosfs.network_wait import wait_for_network
 from cosfs.operations import CosOperations
 from cosfs.preflight import MountError, check_bucket, check_local
 from cosfs.signals import signal_actions
@@ -56,6 +60,9 @@ PREFLIGHT_RETRY = RetryPolicy(attempts=3, deadline_s=10.0)
 """The first request fails fast: somebody is waiting for the answer."""
 PREFLIGHT_TIMEOUT_S = 5.0
 
+READY_LIMIT_S = 60.0
+"""What the service manager is to allow for the checks once there is a network; they take a second."""
+
 
 def mount(config: MountConfig, *, dropped_options: Sequence[str] = ()) -> int:
     """Check everything, mount, and serve: here with ``foreground``, else in a process of its own.
@@ -63,12 +70,16 @@ def mount(config: MountConfig, *, dropped_options: Sequence[str] = ()) -> int:
     Returns 0 in the background when the mount answers, in the foreground when it has ended cleanly.
     Raises: MountError, with nothing mounted.
     """
+    cleared = clear_dead_mounts(config.mount_point)
     check_local(config)
     find_binding(config.libfuse)
     credentials = credentials_of(config.connection)
 
     def work(ready: Callable[[], None]) -> None:
         configure_logging(config.log_level, config.log_file, foreground=config.foreground, as_json=config.log_as_json)
+        if cleared:
+            log.warning("%s was a dead mount, whose process had ended without unmounting; it is cleared",
+                        config.mount_point)
         if dropped_options:
             log.debug("options without meaning here: %s", " ".join(dropped_options))
         if credentials is not None:
@@ -213,6 +224,7 @@ def _serve(config: MountConfig, settings: ClientConfig, ready: Callable[[], None
     _allocate_from_one_heap()
     if config.mime_file is not None:
         mimetypes.init([*mimetypes.knownfiles, config.mime_file])
+    _wait_for_network(config)
     meter = RequestMeter()
     client = BucketClient(settings, learned=_check_bucket(config, settings, meter), meter=meter)
     about = About(fsname(config), config.mount_point, shown_settings(config), config.prices)
@@ -223,6 +235,7 @@ def _serve(config: MountConfig, settings: ClientConfig, ready: Callable[[], None
         with _metrics_page(config, filesystem.stats):
             _run_fuse(filesystem, config, ready)
     finally:
+        systemd.stopping(f"{config.mount_point} is unmounted; storing what waits")
         filesystem.stop()
         client.close()
     log.info("%s is unmounted", config.mount_point)
@@ -239,6 +252,12 @@ def _metrics_page(config: MountConfig, stats: Callable[[], Dict[str, Any]]) -> I
                 raise MountError("metrics={}:{} cannot be served ({}); give another address".format(
                     *config.metrics_address, exc.strerror or exc)) from exc
         yield
+
+
+def _wait_for_network(config: MountConfig) -> None:
+    url, limit_s = config.connection.url, config.wait_for_network_s
+    wait_for_network(url, _proxies(url), limit_s,
+                     waits=lambda text: systemd.status(text, extend_s=limit_s + READY_LIMIT_S))
 
 
 def _check_bucket(config: MountConfig, settings: ClientConfig, meter: Optional[RequestMeter] = None) -> Learned:
@@ -271,9 +290,14 @@ def _run_fuse(filesystem: CosFilesystem, config: MountConfig, ready: Callable[[]
     binding = find_binding(config.libfuse)
     captured = CapturedStderr()
 
+    real_point = os.path.realpath(config.mount_point)
+    said = f"{fsname(config)} is mounted on {config.mount_point}"
+
     def on_ready() -> None:
         os.write(2, captured.release().encode())
-        log.info("%s is mounted on %s", fsname(config), config.mount_point)
+        announce(real_point)
+        log.info("%s", said)
+        systemd.ready(said)
         ready()
 
     try:

@@ -33,6 +33,7 @@ from cosfs.errors import (
     RequestTimeout,
     TlsError,
 )
+from cosfs.mount_table import KIND, mount_at
 from cosfs.reading.disk_blocks import prepare_folder
 from cosfs.state import cache_folder
 from cosfs.units import MAX_CLOCK_SKEW_S
@@ -98,7 +99,8 @@ def check_mount_point(path: str, *, nonempty: bool) -> None:
         raise MountError(_unreachable(path, exc)) from exc
     if not stat.S_ISDIR(mode):
         raise MountError(f"mount point {path} is not a folder; give a folder")
-    if _mounted_type(path) == "fuse.cosfs":
+    mounted = mount_at(path)
+    if mounted is not None and mounted.kind == KIND:
         raise MountError(f"{path} is mounted already; unmount it first with: fusermount -u {path}")
     if entries and not nonempty:
         raise MountError(f"mount point {path} is not empty; give an empty folder or add -o nonempty")
@@ -114,19 +116,6 @@ def _unreachable(path: str, exc: OSError) -> str:
         return (f"mount point {path} is a dead mount (transport endpoint is not connected); "
                 f"clear it with: {command} {path}")
     return f"mount point {path} cannot be used ({exc.strerror}); give a folder of your own"
-
-
-def _mounted_type(path: str) -> Optional[str]:
-    """The type of the filesystem mounted exactly there (proc(5), mountinfo), None if there is none."""
-    real = os.path.realpath(path)
-    found = None
-    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
-        fields, _, source = line.partition(b" - ")
-        # blanks and backslashes stand there as octal escapes
-        mount_point = fields.split()[4].decode("unicode_escape").encode("latin-1")
-        if os.fsdecode(mount_point) == real:
-            found = source.split()[0].decode()
-    return found
 
 
 def check_device() -> None:

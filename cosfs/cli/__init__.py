@@ -10,13 +10,18 @@ import importlib
 import sys
 from typing import Optional, Sequence
 
-COMMANDS = ("bench", "doctor", "recover", "serve", "stats", "top", "uploads")
+COMMANDS = ("bench", "doctor", "man", "mount", "recover", "serve", "stats", "top", "umount", "uploads")
+_MODULES = {"mount": "mount_named"}
+"""Of commands whose module has another name: ``mount`` is the one of command lines that begin with a bucket."""
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line (by default the process's own) and return the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    name = words.pop(0) if words and words[0] in COMMANDS else "mount"
+    name = "mount"
+    if words and words[0] in COMMANDS:
+        name = words.pop(0)
+        name = _MODULES.get(name, name)
     try:
         command = importlib.import_module(f"cosfs.cli.{name}")
     except ModuleNotFoundError as exc:

@@ -14,17 +14,17 @@ import signal
 import sys
 import textwrap
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
-from cosfs.cli import options, pending
+from cosfs.cli import COMMANDS, options, pending
 from cosfs.cli.options import Option, State
 from cosfs.config import ConnectionConfig, FilesystemConfig, MountConfig
 from cosfs.cos.additions import EncryptedBy, Encryption
 from cosfs.cos.endpoint import is_address
 from cosfs.errors import CosfsError
 from cosfs.mount import mount
-from cosfs.preflight import MountError
+from cosfs.network_wait import BOOT_WAIT_S
 from cosfs.units import MIN_PART_BYTES, S3_MIN_PART_BYTES
 from cosfs.version import __version__
 
@@ -41,10 +41,8 @@ SWITCHES = (
 )
 FORBIDDEN_IN_BUCKET = "/:\\;!@#$%^&*?|+= \t\n"
 COS_DOMAINS = (".myqcloud.com", ".tencentcos.cn")
-_UNMOUNT = "unmount with: fusermount -u MOUNTPOINT"
 NO_COMMANDS = {
-    "mount": "leave the word out: cosfs BUCKET-APPID MOUNTPOINT -o url=URL",
-    "umount": _UNMOUNT, "unmount": _UNMOUNT,
+    "unmount": "unmount with: cosfs umount MOUNTPOINT",
     "help": "see cosfs --help", "version": "see cosfs --version", "server": "start the server with: cosfs serve DIR",
 }
 """Words that one may try first, and what to do instead."""
@@ -61,6 +59,7 @@ class CommandLine:
     words: List[str] = field(default_factory=list)
     settings: Dict[str, Dict[str, Any]] = field(
         default_factory=lambda: {"connection": {}, "filesystem": {}, "mount": {}, "fuse": {}})
+    warnings: List[str] = field(default_factory=list)
     dropped: List[str] = field(default_factory=list)
     debug_switches: int = 0
     show: Optional[str] = None
@@ -95,9 +94,9 @@ def _value_of(option: Option, name: str, text: Optional[str]) -> Any:
         raise UsageError(f"option {name}={text} is wrong; give {option.value.allowed}") from None
 
 
-def scan(argv: Sequence[str]) -> CommandLine:
-    """Read switches, options and words. Raises: UsageError."""
-    line = CommandLine()
+def scan(argv: Sequence[str], line: Optional[CommandLine] = None) -> CommandLine:
+    """Read switches, options and words; on top of ``line``, if it is given. Raises: UsageError."""
+    line = line or CommandLine()
     try:
         switches, line.words = getopt.gnu_getopt(list(argv), "hfsdnvuo:", ["help", "version", "debug"])
     except getopt.GetoptError as exc:
@@ -105,10 +104,8 @@ def scan(argv: Sequence[str]) -> CommandLine:
         raise UsageError(f"{exc.msg}; {advice}") from None
     for switch, text in switches:
         if switch == "-o":
-            for item in re.split(r"(?<!\\),", text):
-                name, equals, value = item.replace("\\,", ",").partition("=")
-                if name:
-                    line.apply(name, value if equals else None)
+            for name, value in split_options(text):
+                line.apply(name, value)
         elif switch in ("-h", "--help", "--version"):
             line.show = line.show or switch
         elif switch == "-u":
@@ -116,6 +113,14 @@ def scan(argv: Sequence[str]) -> CommandLine:
         else:
             _apply_switch(line, switch)
     return line
+
+
+def split_options(text: str) -> Iterator[Tuple[str, Optional[str]]]:
+    """Names and values of options joined by commas; a comma within a value stands there as ``\\,``."""
+    for item in re.split(r"(?<!\\),", text):
+        name, equals, value = item.replace("\\,", ",").partition("=")
+        if name:
+            yield name, value if equals else None
 
 
 def _apply_switch(line: CommandLine, switch: str) -> None:
@@ -161,6 +166,8 @@ def build(line: CommandLine) -> MountConfig:
     _check_words(line.words, with_url="url" in connection)
     bucket, prefix = parse_bucket(line.words[0])
     _check_endpoint(bucket, connection)
+    if "_netdev" in line.dropped:  # what fstab says of mounts that are made at boot
+        line.settings["mount"].setdefault("wait_for_network_s", BOOT_WAIT_S)
     try:
         return MountConfig(
             connection=ConnectionConfig(bucket, **connection),
@@ -231,26 +238,26 @@ def help_text() -> str:
             continue
         parts.append(f"\n{title}:")
         if members[0].help:
-            parts += [_entry(_form(option), _described(option)) for option in members]
+            parts += [_entry(form(option), described(option)) for option in members]
         else:
-            names = ", ".join(_form(option) for option in members)
+            names = ", ".join(form(option) for option in members)
             parts.append(textwrap.fill(names, WIDTH, initial_indent="  ", subsequent_indent="  ",
                                        break_on_hyphens=False))
-    parts.append("\nOther commands: cosfs stats MOUNTPOINT, cosfs top MOUNTPOINT, cosfs doctor\n"
-                 "BUCKET-APPID, cosfs uploads list|abort BUCKET-APPID, cosfs recover BUCKET-APPID,\n"
-                 "cosfs bench, cosfs serve DIR; each has --help")
-    parts.append("Unmount: fusermount -u MOUNTPOINT (as root: umount MOUNTPOINT)")
+    parts.append("\n" + textwrap.fill("Other commands, each with --help: "
+                                      + ", ".join(f"cosfs {name}" for name in COMMANDS), WIDTH))
     return "\n".join(parts)
 
 
-def _form(option: Option) -> str:
+def form(option: Option) -> str:
+    """An option as it is written, with the kind of its value."""
     if option.value is None:
         return option.name
     metavar = option.value.metavar if option.help else "..."
     return f"{option.name}[={metavar}]" if option.bare else f"{option.name}={metavar}"
 
 
-def _described(option: Option) -> str:
+def described(option: Option) -> str:
+    """What an option does, with its other names and its default."""
     aliases = f"; also {', '.join(option.aliases)}" if option.aliases else ""
     default = f" (default: {option.default})" if option.default else ""
     return option.help + aliases + default
@@ -267,19 +274,30 @@ def _entry(form: str, text: str) -> str:
 
 def run(argv: Sequence[str]) -> int:
     """Carry out the mount command; returns the exit status."""
+    return reported(lambda: _run(scan(argv)))
+
+
+def _run(line: CommandLine) -> int:
+    if line.show:
+        print(f"cosfs {__version__}" if line.show == "--version" else help_text())
+        return 0
+    if line.utility:
+        return _utility(line)
+    return carry_out(build(line), line)
+
+
+def carry_out(config: MountConfig, line: CommandLine) -> int:
+    """Mount, telling what the command line was warned of. Raises: MountError."""
+    for warning in line.warnings:
+        print(f"cosfs: warning: {warning}", file=sys.stderr)
+    return mount(config, dropped_options=line.dropped)
+
+
+def reported(work: Callable[[], int]) -> int:
+    """The exit status of a command; what it raises on purpose is one line on standard error."""
     try:
-        line = scan(argv)
-        if line.show == "--version":
-            print(f"cosfs {__version__}")
-            return 0
-        if line.show:
-            print(help_text())
-            return 0
-        if line.utility:
-            return _utility(line)
-        config = build(line)
-        return mount(config, dropped_options=line.dropped)
-    except (UsageError, MountError) as exc:
+        return work()
+    except CosfsError as exc:
         print(f"cosfs: {one_line(str(exc))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -137,6 +137,9 @@ MOUNTING = _section(
             values.choice({"2": 2, "3": 3})),
     _option("max_readahead", "bytes that the kernel reads ahead of a program in a file; over 131072 for root only",
             "mount.read_ahead_bytes", values.whole(4096, 1 << 30), default="524288"),
+    _option("wait_for_network", "how long to wait for a network that is not there yet: unknown host, no route, refused "
+            "connection; with _netdev 30 if it is not given", "mount.wait_for_network_s", values.seconds(0),
+            default="0"),
     _option("nonempty", "mount over a folder that is not empty", "mount.nonempty fuse.nonempty"),
 )
 
@@ -255,7 +258,8 @@ KERNEL = [
 DROPPED = _words(
     "Accepted and dropped",
     # words of fstab, for mount(8) and systemd
-    "_netdev defaults nofail auto noauto user users owner group nouser nousers comment= "
+    "_netdev defaults nofail auto noauto user[=] users owner group nouser nousers comment= "
+    "helper= uhelper= "
     # of other kernels' and libraries' versions, or what is always so here
     "relatime norelatime strictatime nostrictatime diratime nodiratime lazytime nolazytime mand nomand iversion "
     "noiversion silent loud use_ino readdir_ino hard_remove intr intr_signal= fsname= subtype= noforget remember= "
@@ -281,6 +285,8 @@ REFUSED += _words("Refused", "profile= iam_role[=] ecs ibm_iam_auth imdsv1only c
                   text="keys come from passwd_file or the environment")
 REFUSED += _words("Refused", "requester_pays ipresolve= ssl_client_cert= cipher_suites= insecure_logging noua",
                   State.REFUSED, text="leave it out, there is no such thing here")
+REFUSED += _words("Refused", "remount", State.REFUSED,
+                  text="unmount and mount again: a running mount keeps its options")
 REFUSED += _words("Refused", "region=", State.REFUSED, text="name the region in url=https://cos.REGION.myqcloud.com")
 
 TABLE: Tuple[Option, ...] = (*ENDPOINT, *ATTRIBUTES, *STORING, *MOUNTING, *TRANSFER, *CACHES, *LOGGING, *KERNEL,

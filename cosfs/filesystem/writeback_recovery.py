@@ -45,13 +45,15 @@ class Listed:
 
 def waiting_files(state_folder: str) -> List[Listed]:
     """All files that wait in the journals of a bucket; changes nothing. Raises: JournalDamaged, StagingFailed."""
-    found = []
-    for folder in _folders(state_folder):
-        used = in_use(folder)
-        prefix, rows = peek(folder)
-        found += [Listed(folder, _path(prefix, "", row), row.record.size_bytes, row.since_s, row.failure, used)
-                  for row in rows]
-    return found
+    return [file for folder in _folders(state_folder) for file in files_in_journal(folder)]
+
+
+def files_in_journal(folder: str) -> List[Listed]:
+    """The files that wait in one journal; none when it is gone. Raises: JournalDamaged, StagingFailed."""
+    used = in_use(folder)
+    prefix, rows = peek(folder)
+    return [Listed(folder, _path(prefix, "", row), row.record.size_bytes, row.since_s, row.failure, used)
+            for row in rows]
 
 
 def recover_waiting(context: Context) -> List[Recovered]:

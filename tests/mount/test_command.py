@@ -217,18 +217,6 @@ def test_mount_point_of_a_running_mount(command: Command) -> None:
         1, f"cosfs: {command.point} is mounted already; unmount it first with: fusermount -u {command.point}\n")
 
 
-def test_dead_mount_is_explained(command: Command) -> None:
-    assert command.run(command.words()).returncode == 0
-    [daemon] = command.daemons()
-    os.kill(daemon, signal.SIGKILL)
-    wait_until(lambda: not command.daemons(), "end of the daemon")
-    result = command.run(command.words())
-    assert result.returncode == 1
-    assert result.stderr == (
-        f"cosfs: mount point {command.point} is a dead mount (transport endpoint is not connected); "
-        f"clear it with: umount -l {command.point}\n")
-
-
 @pytest.mark.parametrize(("option", "line"), [
     ("allow_othr", "unknown option allow_othr; did you mean allow_other?"),
     ("retries=many", "option retries=many is wrong; give a whole number from 1 to 100"),

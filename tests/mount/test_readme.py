@@ -21,7 +21,7 @@ import pytest
 
 from cosfs.cos.interface import ObjectClient
 from tests.conftest import require_fuse
-from tests.support.mount import REPOSITORY
+from tests.support.mount import REPOSITORY, write_command
 from tests.support.server import CosServer
 
 LIMIT_S = 60.0
@@ -44,10 +44,8 @@ class Shell:
         self.home = home
         self.bin = home / "bin"
         self.bin.mkdir(parents=True)
-        for name in ("cosfs", "mount.cosfs"):
-            script = self.bin / name
-            script.write_text(f'#!/bin/sh\nPYTHONPATH={REPOSITORY} exec {sys.executable} -m cosfs "$@"\n')
-            script.chmod(0o755)
+        for name, module in (("cosfs", "cosfs.cli"), ("mount.cosfs", "cosfs.cli.mount_helper")):
+            write_command(self.bin / name, module)
 
     @property
     def environment(self) -> Dict[str, str]:
@@ -80,7 +78,7 @@ class Shell:
                 words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
             except OSError:
                 continue
-            if os.fsencode(self.home / "bucket") in words and b"cosfs" in words:
+            if os.fsencode(self.home / "bucket") in words and any(b"cosfs.cli" in word for word in words):
                 found.append(entry)
         return found
 
@@ -164,6 +162,25 @@ def test_fstab_line(shell: Shell, client: ObjectClient, kind: str) -> None:
     assert client.head_object("fstab").size_bytes == len("by fstab\n")
 
 
+@pytest.mark.mount
+def test_mount_by_name(shell: Shell, client: ObjectClient) -> None:
+    require_fuse()
+    assert "`~/.config/cosfs/mounts.conf`" in README
+    folder = shell.home / ".config" / "cosfs"
+    folder.mkdir(parents=True)
+    (folder / "mounts.conf").write_text(shell.local(block("[photos]")))
+    shell.run(f"echo {shell.server.secret_id}:{shell.server.secret_key} >~/.passwd-cosfs; chmod 600 ~/.passwd-cosfs")
+    (shell.home / "bucket").mkdir()
+    mount, show, unmount = shell.local(block("cosfs umount")).splitlines()
+
+    assert shell.run(mount) == ""
+    (shell.home / "bucket" / "by-name").write_text("first")
+    assert client.head_object("photos/by-name").size_bytes == 5
+    assert shell.run(show).startswith(f"photos: {shell.server.bucket}:/photos on {shell.home}/bucket, mounted (")
+    assert shell.run(unmount) == ""
+    assert shell.daemons() == []
+
+
 def test_recover(shell: Shell) -> None:
     shell.run(f"echo {shell.server.secret_id}:{shell.server.secret_key} >~/.passwd-cosfs; chmod 600 ~/.passwd-cosfs")
     assert shell.run(shell.local(block("cosfs recover"))) == "nothing to recover\n"
@@ -217,7 +234,7 @@ def test_what_is_installed(tmp_path: Path) -> None:
         [entries] = [name for name in packed.namelist() if name.endswith("entry_points.txt")]
         scripts = packed.read(entries).decode().split()
     assert names == modules
-    assert scripts == "[console_scripts] cosfs = cosfs.cli:main mount.cosfs = cosfs.cli:main".split()
+    assert scripts == "[console_scripts] cosfs = cosfs.cli:main mount.cosfs = cosfs.cli.mount_helper:main".split()
     with tarfile.open(archive) as packed:
         names = {name.partition("/")[2] for name in packed.getnames()}
     assert modules | {"README.md", "LICENSE", "setup.py", "pyproject.toml"} <= names
@@ -226,5 +243,5 @@ def test_what_is_installed(tmp_path: Path) -> None:
 
 def test_every_block_is_covered() -> None:
     words = ("~/.passwd-cosfs", "fusermount -u", "sigv4", "_netdev", "mount.cosfs", "cosfs serve", "CosS3Client",
-             "python3 -m venv", "[fuse3]", "cosfs recover", "cosfs bench")
+             "python3 -m venv", "[fuse3]", "cosfs recover", "cosfs bench", "[photos]", "cosfs umount")
     assert {block(word) for word in words} | ELSEWHERE == set(BLOCKS)

@@ -21,7 +21,8 @@ LEVELS: Tuple[Tuple[str, ...], ...] = (
     ("namespace", "reading", "writing"),
     ("filesystem",),
     ("operations", "fuse_callbacks", "fuse_binding", "fuse3_binding", "read_ahead", "caller"),
-    ("daemon", "signals", "exposition", "preflight", "fuse_library", "mount", "doctor"),
+    ("daemon", "signals", "exposition", "preflight", "fuse_library", "mount_table", "mount_process", "network_wait",
+     "systemd", "mount", "doctor"),
     ("cli", "__main__"),
 )
 """Lowest first; a name stands for the module and all below it, the longest match counts."""

@@ -31,6 +31,13 @@ _ALARMING = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b|Traceback \(most recent ca
 T = TypeVar("T")
 
 
+def write_command(path: Path, module: str) -> None:
+    """What installing the package makes of a console script: a command that runs ``main`` of a module."""
+    path.write_text(f"#!/bin/sh\nPYTHONPATH={REPOSITORY} exec {sys.executable} -c "
+                    f"'import sys; from {module} import main; sys.exit(main())' \"$@\"\n")
+    path.chmod(0o755)
+
+
 class Mount:
     """One mount. Context manager; leaving it unmounts and checks the daemon's end.
 

@@ -1,0 +1,262 @@
+"""``cosfs umount``: what it waits for, what it says, and what it leaves alone."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Callable, Iterator, List, Tuple
+
+import pytest
+
+from cosfs.cli import main
+from cosfs.cos.interface import ObjectClient
+from cosfs.mount_table import is_dead
+from tests.conftest import require_fuse
+from tests.mount.test_command import LIMIT_S, Command, wait_until
+from tests.support.mount import REPOSITORY
+from tests.support.server import CosServer
+
+pytestmark = [pytest.mark.mount, pytest.mark.timeout(60)]
+
+LATER = "writeback=3600"
+Umount = Callable[..., Tuple[int, List[str]]]
+
+
+@pytest.fixture
+def command(server: CosServer, folder: str, tmp_path: Path) -> Iterator[Command]:
+    require_fuse()
+    made = Command(server, folder, tmp_path)
+    yield made
+    made.close()
+
+
+def mounted(command: Command, *options: str) -> int:
+    """A mount, and its process's number."""
+    result = command.run(command.words(f"state_dir={command.folder / 'state'}", *options))
+    assert result.returncode == 0, result
+    [daemon] = command.daemons()
+    return daemon
+
+
+@pytest.fixture
+def umount(capfd: pytest.CaptureFixture[str]) -> Umount:
+    """``cosfs umount`` in this process: its exit status and what it wrote, line by line."""
+    def run(*words: object) -> Tuple[int, List[str]]:
+        capfd.readouterr()
+        status = main(["umount", *map(str, words)])
+        out, err = capfd.readouterr()
+        assert out == ""
+        return status, err.splitlines()
+    return run
+
+
+def test_when_it_returns_the_process_has_ended(command: Command, umount: Umount, tmp_path: Path) -> None:
+    daemon = mounted(command)
+    (command.point / "file").write_bytes(b"content")
+    (tmp_path / "link").symlink_to(command.point)
+    assert umount(tmp_path / "link") == (0, [])
+    assert not command.mounted()
+    assert not Path(f"/proc/{daemon}").exists() or "Z" in Path(f"/proc/{daemon}/stat").read_text().rpartition(")")[2]
+
+
+def test_of_two_mounts_the_other_stays(command: Command, umount: Umount, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = Command(command.server, "", tmp_path / "other")
+    mounted(command)
+    daemon = mounted(other)
+    try:
+        assert umount(command.point) == (0, [])
+        assert command.daemons() == []
+        assert other.daemons() == [daemon]
+        assert other.mounted()
+    finally:
+        other.close()
+
+
+def test_files_of_writeback_are_shown_going(command: Command, umount: Umount, client: ObjectClient,
+                                            folder: str) -> None:
+    mounted(command, LATER)
+    for name in ("a", "b", "c"):
+        (command.point / name).write_bytes(b"x" * 1024)
+    assert umount(f"{command.point}/") == (0, ["3 files (3.0 KiB) still to be uploaded", "all files are uploaded"])
+    assert [client.head_object(folder + name).size_bytes for name in ("a", "b", "c")] == [1024] * 3
+    assert command.daemons() == []
+
+
+def test_files_that_cannot_be_uploaded_are_told(umount: Umount, tmp_path: Path) -> None:
+    require_fuse()
+    with CosServer() as own:
+        command = Command(own, "", tmp_path)
+        try:
+            mounted(command, LATER, "retries=1")
+            (command.point / "file").write_bytes(b"promised")
+            own.kill()
+            status, (first, second) = umount(command.point)
+            assert (status, first) == (1, "1 file (8 bytes) still to be uploaded")
+            assert re.fullmatch(rf"cosfs: {command.point} is unmounted, but 1 file \(8 bytes\) could not be uploaded "
+                                r"\(.*refused.*\); the next mount here, or cosfs recover, goes on with that", second)
+            assert not command.mounted()
+
+            own.start()
+            mounted(command)
+            assert (command.point / "file").read_bytes() == b"promised"
+        finally:
+            command.close()
+
+
+def test_the_wait_can_be_limited_and_the_process_goes_on(command: Command, umount: Umount, client: ObjectClient,
+                                                         folder: str) -> None:
+    daemon = mounted(command, LATER)
+    (command.point / "file").write_bytes(b"slow")
+    command.server.set_faults("kind=stall,op=put_object,seconds=2")
+    assert umount("--timeout", "0.3", command.point) == (1, [
+        "1 file (4 bytes) still to be uploaded",
+        f"cosfs: {command.point} is unmounted, but after 0.3 s its process {daemon} has not ended; it goes on: "
+        "1 file (4 bytes) still to be uploaded"])
+    wait_until(lambda: not command.daemons(), "end of the process")
+    assert client.head_object(folder + "file").size_bytes == 4
+
+
+PROGRAMS = {
+    "file": ("held = open(sys.argv[1] + '/used')", "{}/used"),
+    "folder": ("os.chdir(sys.argv[1])", "its current folder"),
+    "mapping": ("file = os.open(sys.argv[1] + '/used', os.O_RDONLY); held = mmap.mmap(file, 0, prot=mmap.PROT_READ); "
+                "os.closerange(3, 99)", "{}/used"),
+}
+
+
+def test_a_mount_in_use_stays_and_its_users_are_named(command: Command, umount: Umount) -> None:
+    mounted(command)
+    (command.point / "used").write_bytes(b"content")
+    for line, what in PROGRAMS.values():
+        program = f"import mmap, os, sys\n{line}\nprint('ready', flush=True)\nsys.stdin.read()"
+        with subprocess.Popen([sys.executable, "-S", "-c", program, str(command.point)], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True) as user:
+            assert user.stdout and user.stdout.readline() == "ready\n"
+            name = Path(f"/proc/{user.pid}/comm").read_text().strip()
+            assert umount(command.point) == (1, [
+                f"cosfs: {command.point} is in use by {name} (process {user.pid}: {what.format(command.point)}); "
+                "end that and try again"])
+            assert (command.point / "used").read_bytes() == b"content"
+            user.communicate("")
+
+    inner = command.point / "inner"
+    inner.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(inner)], check=True)
+    assert umount(command.point) == (1, [
+        f"cosfs: {command.point} is in use by the mount on {inner}; end that and try again"])
+    subprocess.run(["umount", str(inner)], check=True)
+    assert umount(command.point) == (0, [])
+
+
+def test_what_is_no_mount_of_cosfs_is_left(command: Command, umount: Umount) -> None:
+    mounted(command)
+    (command.point / "below").mkdir()
+    for path, what in (("/proc", "a mount of type proc"), (command.folder, "no mount point"),
+                       (command.folder / "missing", "not there"), (command.point / "below", "no mount point")):
+        status, [line] = umount(path)
+        assert status == 1
+        assert line.startswith(f"cosfs: {path} is {what}, so it is not unmounted; mounts of cosfs are: ")
+        assert str(command.point) in line
+    assert command.mounted()
+
+
+def test_a_dead_mount_is_unmounted(command: Command, umount: Umount) -> None:
+    os.kill(mounted(command), signal.SIGKILL)
+    wait_until(lambda: is_dead(str(command.point)), "dead mount")
+    status, [line] = umount(command.point)
+    assert status == 0
+    assert line.startswith(f"cosfs: {command.point} was a dead mount: its process had ended before")
+    assert not command.mounted()
+
+
+def test_a_filesystem_that_is_mounted_elsewhere_too_is_not_waited_for(command: Command, umount: Umount, tmp_path: Path,
+                                                                     ) -> None:
+    daemon = mounted(command)
+    second = tmp_path / "second"
+    second.mkdir()
+    subprocess.run(["mount", "--bind", str(command.point), str(second)], check=True)
+    assert umount(command.point) == (0, [])
+    assert command.daemons() == [daemon]
+    assert umount(second) == (0, [])
+    assert command.daemons() == []
+
+
+AS_NOBODY = """
+import ctypes, os, sys
+import encodings.idna, cosfs.cli.mount, cosfs.cli.umount, cosfs.fuse_binding
+from cosfs.cli import main
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+ctypes.CDLL(None).prctl(4, 1)  # PR_SET_DUMPABLE: /proc is this user's again
+if sys.argv[1] == "wait":
+    while not cosfs.mount_table.is_dead(sys.argv[2]):
+        pass
+elif sys.argv[1] == "write":
+    with open(sys.argv[2], "w") as file:
+        file.write("own")
+else:
+    sys.exit(main(sys.argv[2:]))
+"""
+"""A user without rights; what the command needs is loaded before, because that may be out of reach."""
+
+USER_S_MACHINE = """
+mkdir "$BASE/dev"
+mount -t tmpfs tmpfs "$BASE/dev"
+mknod -m 666 "$BASE/dev/fuse" c 10 229
+mount --bind "$BASE/dev/fuse" /dev/fuse
+nobody() { "$PYTHON" -c "$AS_NOBODY" "$@"; }
+minor() { sed -n "s|^[0-9]* [0-9]* 0:\\([0-9]*\\) / $POINT .*|\\1|p" /proc/self/mountinfo; }
+nobody cosfs "$@"
+pid=$(grep -lx "cosfs $(minor)" /proc/[0-9]*/comm)
+kill -KILL "$(echo "$pid" | cut -d/ -f3)"
+nobody wait "$POINT"
+nobody cosfs "$@"
+nobody write "$POINT/file"
+nobody cosfs umount "$POINT"
+[ -z "$(minor)" ]
+"""
+"""In a mount namespace of its own, in which anybody may open /dev/fuse."""
+
+
+def test_a_user_without_rights_mounts_clears_and_unmounts(server: CosServer, client: ObjectClient, folder: str) -> None:
+    require_fuse()
+    with tempfile.TemporaryDirectory(prefix="cosfs-nobody-") as base:
+        command = Command(server, folder, Path(base))
+        for path in (base, command.point, command.passwd):
+            os.chown(path, 65534, 65534)
+        words = command.words(LATER, f"state_dir={base}/state")
+        done = subprocess.run(
+            ["unshare", "--mount", "--propagation", "private", "bash", "-e", "-u", "-c", USER_S_MACHINE, "-", *words],
+            text=True, check=False, capture_output=True, stdin=subprocess.DEVNULL, timeout=LIMIT_S, cwd="/",
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "HOME": "/nonexistent", "BASE": base,
+                 "POINT": str(command.point), "PYTHON": sys.executable, "AS_NOBODY": AS_NOBODY})
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+        assert done.stderr.splitlines() == ["1 file (3 bytes) still to be uploaded", "all files are uploaded"]
+        assert "was a dead mount" in command.log.read_text()
+        assert command.daemons() == []
+        assert client.head_object(folder + "file").size_bytes == 3
+
+
+def test_another_user_s_mount_is_not_unmounted(server: CosServer) -> None:
+    require_fuse()
+    with tempfile.TemporaryDirectory(prefix="cosfs-public-") as base:
+        os.chmod(base, 0o755)
+        public = Command(server, "", Path(base))
+        try:
+            mounted(public, "allow_other")
+            done = subprocess.run(
+                [sys.executable, "-c", AS_NOBODY, "cosfs", "umount", str(public.point)], text=True, check=False,
+                capture_output=True, cwd="/", timeout=LIMIT_S, env={**os.environ, "PYTHONPATH": str(REPOSITORY)})
+            assert done.returncode == 1
+            assert done.stderr.startswith(f"cosfs: {public.point} cannot be unmounted: ")
+            assert done.stderr.count("\n") == 1
+            assert public.mounted()
+        finally:
+            public.close()

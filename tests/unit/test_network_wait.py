@@ -1,0 +1,96 @@
+"""What is waited for before a mount, how long, and with how many lines of the log."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import Callable, List, Tuple, Union
+
+import pytest
+
+from cosfs import network_wait
+from cosfs.network_wait import wait_for_network
+
+Outcome = Union[None, OSError]
+
+
+class Network:
+    """Connections fail as told, then succeed; time passes only by waiting."""
+
+    def __init__(self, *outcomes: Outcome) -> None:
+        self.outcomes = list(outcomes)
+        self.addresses: List[Tuple[str, int]] = []
+        self.now_s = 100.0
+        self.told: List[str] = []
+
+    def connect(self, address: Tuple[str, int], timeout: float) -> socket.socket:
+        assert timeout > 0
+        self.addresses.append(address)
+        outcome = self.outcomes.pop(0) if self.outcomes else None
+        if outcome is not None:
+            raise outcome
+        return socket.socket()
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+    def wait(self, limit_s: float, url: str = "https://cos.example", **proxies: str) -> float:
+        wait_for_network(url, proxies, limit_s, waits=self.told.append, clock=lambda: self.now_s, sleep=self.sleep)
+        return self.now_s - 100.0
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Network]:
+    def make(*outcomes: Outcome) -> Network:
+        made = Network(*outcomes)
+        monkeypatch.setattr(network_wait.socket, "create_connection", made.connect)
+        return made
+    return make
+
+
+def failure(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
+
+
+UNKNOWN = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+
+def test_unknown_host_no_route_and_refusal_are_waited_for_with_one_line(
+        network: Callable[..., Network], expected_logs: Callable[[str], None],
+        caplog: pytest.LogCaptureFixture) -> None:
+    expected_logs("the network is not there yet")
+    made = network(UNKNOWN, failure(errno.ENETUNREACH), failure(errno.EHOSTUNREACH), failure(errno.ECONNREFUSED))
+    assert made.wait(30) == 4.0
+    assert made.addresses == [("cos.example", 443)] * 5
+    assert [record.getMessage() for record in caplog.records] == [
+        "the network is not there yet (https://cos.example: Temporary failure in name resolution); waiting for up to "
+        "30 s"]
+    assert made.told == ["waiting for the network (Temporary failure in name resolution)"]
+
+
+def test_the_limit_is_kept(network: Callable[..., Network], expected_logs: Callable[[str], None]) -> None:
+    expected_logs("the network is not there yet")
+    made = network(*[UNKNOWN] * 20)
+    assert made.wait(2.5) == 2.5
+    assert len(made.addresses) == 4
+
+
+@pytest.mark.parametrize("number", [errno.ETIMEDOUT, errno.ECONNRESET, errno.EACCES])
+def test_other_failures_are_left_to_the_checks(number: int, network: Callable[..., Network]) -> None:
+    made = network(failure(number))
+    assert made.wait(30) == 0
+    assert made.told == []
+
+
+def test_without_a_limit_nothing_is_asked(network: Callable[..., Network]) -> None:
+    made = network(UNKNOWN)
+    assert made.wait(0) == 0
+    assert made.addresses == []
+
+
+def test_with_a_proxy_that_is_what_must_be_reached(network: Callable[..., Network]) -> None:
+    made = network()
+    made.wait(30, https="http://proxy.example:3128")
+    made.wait(30, "http://127.0.0.1:9000", https="http://proxy.example:3128")
+    assert made.addresses == [("proxy.example", 3128), ("127.0.0.1", 9000)]
