@@ -18,7 +18,8 @@ from cosfs.mount import fsname
 from cosfs.version import __version__
 
 HELP = """\
-usage: mount.cosfs BUCKET-APPID[:/PREFIX] MOUNTPOINT [-sfnv] [-o OPTION[,OPTION...]]
+usage: mount.cosfs BUCKET-APPID[:/PREFIX] MOUNTPOINT [-sfnv]
+                   [-o OPTION[,OPTION...]]
 Called by mount(8), for lines of /etc/fstab of the types cosfs and fuse.cosfs.
 
   -o OPTION[,OPTION...]   options, see cosfs --help

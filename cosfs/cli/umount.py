@@ -11,17 +11,18 @@ import os
 import subprocess
 import sys
 import time
-from typing import List, Optional, Sequence
+from typing import List, NoReturn, Optional, Sequence
 
 from cosfs.cli.mount import UsageError, reported
+from cosfs.cli.values import seconds
 from cosfs.errors import CosfsError
 from cosfs.filesystem import Listed, files_in_journal
 from cosfs.mount_process import Process, serving_process, users_of
 from cosfs.mount_table import KIND, MountEntry, is_dead, mount_at, mounts, unmount_command
 
 DESCRIPTION = """\
-Unmount a mount of cosfs and wait until its process has ended: files that a mount
-with the option writeback has promised are then in the bucket."""
+Unmount a mount of cosfs and wait until its process has ended: files that a
+mount with the option writeback has promised are then in the bucket."""
 EPILOG = """\
 exit status: 0 when it is unmounted and nothing remains to be uploaded, else 1.
 A mount that is in use is left as it is."""
@@ -38,15 +39,20 @@ class UnmountError(CosfsError):
     """It is not unmounted, or files remain; the message says which."""
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise ValueError(text)
-    return value
+    try:
+        return float(seconds(0).parse(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is wrong, give {seconds(0).allowed}") from None
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="cosfs umount", description=DESCRIPTION, epilog=EPILOG,
+def _parser() -> _Parser:
+    parser = _Parser(prog="cosfs umount", description=DESCRIPTION, epilog=EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("point", metavar="MOUNTPOINT")
     parser.add_argument("-t", "--timeout", metavar="SECONDS", type=_seconds,
@@ -56,8 +62,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def run(argv: Sequence[str]) -> int:
     """Carry out the command; returns the exit status."""
-    options = _parser().parse_args(list(argv))
-    return reported(lambda: _unmount(options.point, options.timeout))
+    return reported(lambda: _run(_parser().parse_args(list(argv))))
+
+
+def _run(options: argparse.Namespace) -> int:
+    return _unmount(options.point, options.timeout)
 
 
 def _unmount(path: str, limit_s: Optional[float]) -> int:

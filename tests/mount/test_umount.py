@@ -13,7 +13,7 @@ from typing import Callable, Iterator, List, Tuple
 
 import pytest
 
-from cosfs.cli import main
+from cosfs.cli import main, mount_helper
 from cosfs.cos.interface import ObjectClient
 from cosfs.mount_table import is_dead
 from tests.conftest import require_fuse
@@ -166,6 +166,29 @@ def test_what_is_no_mount_of_cosfs_is_left(command: Command, umount: Umount) -> 
     assert command.mounted()
 
 
+@pytest.mark.parametrize(("words", "line"), [
+    ([], "the following arguments are required: MOUNTPOINT; see cosfs umount --help"),
+    (["-t", "soon", "/mnt"], "argument -t/--timeout: soon is wrong, give seconds, 0 or more; see cosfs umount --help"),
+    (["--lazy", "/mnt"], "unrecognized arguments: --lazy; see cosfs umount --help"),
+])
+def test_wrong_words_are_one_line(words: List[str], line: str, umount: Umount) -> None:
+    assert umount(*words) == (1, [f"cosfs: {line}"])
+
+
+@pytest.mark.parametrize("run", [lambda: main(["umount", "--help"]), lambda: mount_helper.main(["--help"])],
+                         ids=["umount", "mount.cosfs"])
+def test_help_fits_80_columns(run: Callable[[], int], capsys: pytest.CaptureFixture[str],
+                              monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    try:
+        status = run()
+    except SystemExit as exc:
+        status = exc.code
+    assert status == 0
+    text = capsys.readouterr().out
+    assert text.startswith("usage: ") and max(map(len, text.splitlines())) <= 80
+
+
 def test_a_dead_mount_is_unmounted(command: Command, umount: Umount) -> None:
     os.kill(mounted(command), signal.SIGKILL)
     wait_until(lambda: is_dead(str(command.point)), "dead mount")
@@ -190,7 +213,7 @@ def test_a_filesystem_that_is_mounted_elsewhere_too_is_not_waited_for(command: C
 AS_NOBODY = """
 import ctypes, os, sys
 import encodings.idna, cosfs.cli.mount, cosfs.cli.umount, cosfs.fuse_binding
-from cosfs.cli import main
+from cosfs.cli import main, mount_helper
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)
