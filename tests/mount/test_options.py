@@ -135,8 +135,20 @@ def test_one_request_a_file_and_no_copies(make_mount: MountFactory, server: CosS
     assert store.head("other/kept").headers.standard["Cache-Control"] == "no-store"
 
 
-def test_copies_but_for_renames(make_mount: MountFactory, server: CosServer) -> None:
-    world = make_mount("norenameapi", "multipart_size=1", "default_acl=public-read").world()
+def test_copies_but_for_renames_and_types_of_content(make_mount: MountFactory, server: CosServer, store: CosStore,
+                                                     tmp_path: Path) -> None:
+    types = tmp_path / "mime.types"
+    types.write_text("# own\nx/own own\ntext/x-mine txt\n")
+    world = make_mount("norenameapi", "multipart_size=1", "multipart_threshold=4", "default_acl=public-read",
+                       f"mime={types}").world()
+    for name in ("a.own", "a.txt", "a.html"):
+        world.write_file(f"/{name}", bytes(3 * MIB))
+    assert [store.head(name).headers.standard["Content-Type"] for name in ("a.own", "a.txt", "a.html")] == [
+        "x/own", "text/x-mine", "text/html"]
+    assert {line["op"] for line in storing(server) if line["key"].rpartition("/")[2].startswith("a.")} == {"put_object"}
+    for name in ("a.own", "a.txt", "a.html"):
+        world.unlink(f"/{name}")
+    world.fsyncdir("/")
     server.clear_requests()
     work(world)
     check(world)
