@@ -6,10 +6,11 @@ from __future__ import annotations
 import os
 import random
 import time
-from typing import Callable, Dict, List
+from typing import Any, Callable, Dict, List
 
 import pytest
 
+from cosfs.cos.client import BucketClient
 from cosfs.cos.interface import ObjectHeaders
 from cosfs.units import MIB
 from tests.conftest import FilesystemFactory
@@ -34,8 +35,16 @@ def operations(server: CosServer, *names: str) -> List[str]:
 
 
 def test_without_multipart_each_file_is_one_request(make_filesystem: FilesystemFactory, server: CosServer,
-                                                    store: CosStore) -> None:
-    world = FilesystemWorld(make_filesystem(multipart=False, **SMALL_PARTS))
+                                                    store: CosStore, client: BucketClient,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    in_memory: List[bool] = []
+
+    def put(key: str, body: Any, **more: Any) -> Any:
+        in_memory.append(isinstance(body, (bytes, bytearray)))
+        return put_object(key, body, **more)
+    put_object = client.put_object
+    monkeypatch.setattr(client, "put_object", put)
+    world = FilesystemWorld(make_filesystem(client=client, multipart=False, **SMALL_PARTS))
     server.clear_requests()
     world.write_file("/new", LARGE)
     handle = world.open("/new", os.O_RDWR)
@@ -45,6 +54,7 @@ def test_without_multipart_each_file_is_one_request(make_filesystem: FilesystemF
     world.fsyncdir("/")
     assert operations(server, "put_object", "create_multipart_upload", *COPIES) == [
         "put_object", "put_object", "copy_object"]
+    assert in_memory == [False, False]  # also what had to be fetched went by way of the local disk
     assert store.body("new") == LARGE[:3 * MIB] + b"edit" + LARGE[3 * MIB + 4:]
 
 
