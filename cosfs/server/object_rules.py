@@ -28,7 +28,7 @@ SSE = "x-cos-server-side-encryption"
 SSE_KEY_MD5 = f"{SSE}-customer-key-md5"
 _STANDARD_HEADERS = {name.lower(): name for name in (
     "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Type", "Expires")}
-_SSE_HEADERS = (SSE, f"{SSE}-customer-algorithm", SSE_KEY_MD5, f"{SSE}-cos-kms-key-id", f"{SSE}-context")
+_SSE_HEADERS = (SSE, f"{SSE}-customer-algorithm", SSE_KEY_MD5, f"{SSE}-cos-kms-key-id")
 _CUSTOMER_KEY_BYTES = 32
 _ACLS = ("default", "private", "public-read", "public-read-write", "authenticated-read", "bucket-owner-read",
          "bucket-owner-full-control")
