@@ -11,6 +11,7 @@ import pytest
 from cosfs.cos import roles
 from cosfs.cos.credentials import ChainOptions, find_credentials
 from cosfs.cos.roles import list_roles, role_keys, web_identity, web_identity_keys
+from cosfs.cos.signing import Credentials
 from cosfs.errors import CredentialsError
 from tests.client.test_secrets import check, everything_about
 from tests.support.clients import make_client
@@ -19,6 +20,13 @@ from tests.support.server import CosServer
 from tests.support.token_services import TokenServices
 
 NO_SERVICE = "http://127.0.0.1:1/roles"
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[CosServer]:
+    """A server of these tests' own, which accepts what they say and nothing else."""
+    with CosServer(token="t") as made:
+        yield made
 
 
 @pytest.fixture
@@ -170,10 +178,10 @@ SOURCES = ["role", "machine", "identity", "sts file", "environment", "coscmd"]
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_keys_of_each_source_are_accepted_with_their_token(source: str, server: CosServer, services: TokenServices,
-                                                           identity: Any, tmp_path: Any, caplog: Any) -> None:
+def test_keys_of_each_source_are_accepted_with_their_token(source: str, own: CosServer, identity: Any, tmp_path: Any,
+                                                           caplog: Any) -> None:
     """By a server that knows these keys alone, and demands the token."""
-    with CosServer() as own, TokenServices(own) as issuing:
+    with TokenServices(own) as issuing:
         identity["COSFS_STS_ENDPOINT"] = issuing.url
         first, _ = issuing._issue()
         fields = {
@@ -203,12 +211,13 @@ def test_keys_of_each_source_are_accepted_with_their_token(source: str, server: 
 
 
 @pytest.mark.parametrize(("ends_s", "token", "code"), [(1.0, "t", "ExpiredToken"), (None, "other", "AccessDenied")])
-def test_embedded_server_refuses_keys_that_have_ended_or_a_wrong_token(ends_s: Any, token: str, code: str) -> None:
-    with CosServer(token="t") as own:
-        assert own.request("GET")[0] == 200
-        key = own.credentials
-        own.set_keys(type(key)(key.secret_id, key.secret_key, token), expires_s={key.secret_id: ends_s})
-        status, _, body = own.request("GET")
-        assert status == 403 and code.encode() in body
-        own.set_keys()
-        assert b"InvalidAccessKeyId" in own.request("GET")[2]
+def test_embedded_server_refuses_keys_that_have_ended_or_a_wrong_token(ends_s: Any, token: str, code: str,
+                                                                       own: CosServer) -> None:
+    key = own.credentials
+    own.set_keys(key)
+    assert own.request("GET")[0] == 200
+    own.set_keys(Credentials(key.secret_id, key.secret_key, token), expires_s={key.secret_id: ends_s})
+    status, _, body = own.request("GET")
+    assert status == 403 and code.encode() in body
+    own.set_keys()
+    assert b"InvalidAccessKeyId" in own.request("GET")[2]

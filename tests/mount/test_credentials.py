@@ -25,16 +25,23 @@ SLOW = ("dbglevel=debug", "multipart_size=1", "parallel_count=2")
 """With the server's 4 MB/s of each connection: 2 s for DATA."""
 
 
-@pytest.fixture
-def server() -> Iterator[CosServer]:
+@pytest.fixture(scope="module")
+def slow_server() -> Iterator[CosServer]:
     with CosServer(mbps=4) as made:
         yield made
 
 
 @pytest.fixture
+def server(slow_server: CosServer) -> CosServer:
+    """One of these tests' own, which accepts what a test says and nothing else."""
+    slow_server.set_keys()
+    slow_server.clear_requests()
+    return slow_server
+
+
+@pytest.fixture
 def services(server: CosServer) -> Iterator[TokenServices]:
     with TokenServices(server) as made:
-        made.revoke()
         yield made
 
 
@@ -44,7 +51,7 @@ def mounted(server: CosServer, folder: Path, *options: str, environment: Any = N
     require_fuse()
     home = folder / "home"
     home.mkdir()
-    mount = Mount(server.url, server.bucket, folder, options=options,
+    mount = Mount(server.url, f"{server.bucket}:/{folder.name}", folder, options=options,
                   environment={"HOME": str(home), **(environment or {})})
     with mount:
         yield mount
@@ -177,8 +184,8 @@ def test_sighup_of_a_mount_in_the_background(server: CosServer, services: TokenS
     require_fuse()
     write_passwd(tmp_path / "keys", services._issue()[0])
     log = tmp_path / "the.log"
-    mount = Mount(server.url, server.bucket, tmp_path, options=[f"passwd_file={tmp_path / 'keys'}", f"logfile={log}",
-                                                                "dbglevel=info"])
+    mount = Mount(server.url, f"{server.bucket}:/{tmp_path.name}", tmp_path,
+                  options=[f"passwd_file={tmp_path / 'keys'}", f"logfile={log}", "dbglevel=info"])
     try:
         mount.start(foreground=False)
         mount.wait_end()
