@@ -235,7 +235,6 @@ def _serve(config: MountConfig, settings: ClientConfig, ready: Callable[[], None
         with _metrics_page(config, filesystem.stats):
             _run_fuse(filesystem, config, ready)
     finally:
-        systemd.stopping(f"{config.mount_point} is unmounted; storing what waits")
         filesystem.stop()
         client.close()
     log.info("%s is unmounted", config.mount_point)
@@ -303,6 +302,7 @@ def _run_fuse(filesystem: CosFilesystem, config: MountConfig, ready: Callable[[]
     try:
         binding.run(CosOperations(filesystem, binding.caller_ids, on_ready), config.mount_point, foreground=True,
                     threads=config.threads, options=fuse_options(config), read_ahead_bytes=config.read_ahead_bytes)
+        systemd.stopping(f"{config.mount_point} is unmounted; storing what waits")
     except RuntimeError as exc:
         reason = " ".join(captured.release().split()) or f"status {exc}"
         raise MountError(f"FUSE refused to mount on {config.mount_point} ({reason}); check the options and that you "

@@ -50,11 +50,11 @@ def _entry(line: bytes) -> MountEntry:
     fields, _, filesystem = line.partition(b" - ")
     number, _, device, _, point = fields.split()[:5]
     kind, source = filesystem.split()[:2]
-    return MountEntry(int(number), device.decode(), _text(point), kind.decode(), _text(source))
+    return MountEntry(int(number), device.decode(), unescaped(point), kind.decode(), unescaped(source))
 
 
-def _text(field: bytes) -> str:
-    """Blanks, newlines and backslashes stand there as octal escapes."""
+def unescaped(field: bytes) -> str:
+    """A field of this table, or of fstab: blanks, newlines and backslashes stand there as octal escapes."""
     return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), field))
 
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import socket
 import time
+from pathlib import Path
 from typing import Callable, Mapping, Optional
 from urllib.parse import urlsplit
+
+from cosfs.mount_table import unescaped
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +28,16 @@ _CONNECT_LIMIT_S = 5.0
 _PORTS = {"http": 80, "https": 443}
 _NOT_YET = frozenset((errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL,
                       errno.ECONNREFUSED))
+
+
+def declared_in_fstab(mount_point: str, fstab: str = "/etc/fstab") -> bool:
+    """Whether fstab(5) says ``_netdev`` of that mount point; mount.fuse(8) keeps that word to itself."""
+    try:
+        lines = [line.split() for line in Path(fstab).read_bytes().splitlines()]
+    except OSError:
+        return False
+    return any(len(fields) > 3 and not fields[0].startswith(b"#") and b"_netdev" in fields[3].split(b",")
+               and os.path.normpath(unescaped(fields[1])) == mount_point for fields in lines)
 
 
 def wait_for_network(url: str, proxies: Mapping[str, str], limit_s: float, *,

@@ -24,7 +24,7 @@ from cosfs.cos.additions import EncryptedBy, Encryption
 from cosfs.cos.endpoint import is_address
 from cosfs.errors import CosfsError
 from cosfs.mount import mount
-from cosfs.network_wait import BOOT_WAIT_S
+from cosfs.network_wait import BOOT_WAIT_S, declared_in_fstab
 from cosfs.units import MIN_PART_BYTES, S3_MIN_PART_BYTES
 from cosfs.version import __version__
 
@@ -166,7 +166,8 @@ def build(line: CommandLine) -> MountConfig:
     _check_words(line.words, with_url="url" in connection)
     bucket, prefix = parse_bucket(line.words[0])
     _check_endpoint(bucket, connection)
-    if "_netdev" in line.dropped:  # what fstab says of mounts that are made at boot
+    mount_point = os.path.abspath(line.words[1])
+    if "_netdev" in line.dropped or declared_in_fstab(mount_point):  # a mount that is made at boot
         line.settings["mount"].setdefault("wait_for_network_s", BOOT_WAIT_S)
     try:
         return MountConfig(
@@ -175,7 +176,7 @@ def build(line: CommandLine) -> MountConfig:
                                            "min_part_bytes": S3_MIN_PART_BYTES if connection.get("aws_v4")
                                            else MIN_PART_BYTES,
                                            **line.settings["filesystem"]}),
-            mount_point=os.path.abspath(line.words[1]),
+            mount_point=mount_point,
             fuse_options=line.settings["fuse"],
             **line.settings["mount"])
     except ValueError as exc:

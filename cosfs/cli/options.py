@@ -138,8 +138,8 @@ MOUNTING = _section(
     _option("max_readahead", "bytes that the kernel reads ahead of a program in a file; over 131072 for root only",
             "mount.read_ahead_bytes", values.whole(4096, 1 << 30), default="524288"),
     _option("wait_for_network", "how long to wait for a network that is not there yet: unknown host, no route, refused "
-            "connection; with _netdev 30 if it is not given", "mount.wait_for_network_s", values.seconds(0),
-            default="0"),
+            "connection; where fstab says _netdev 30, if it is not given", "mount.wait_for_network_s",
+            values.seconds(0), default="0"),
     _option("nonempty", "mount over a folder that is not empty", "mount.nonempty fuse.nonempty"),
 )
 

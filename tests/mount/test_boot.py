@@ -63,11 +63,16 @@ class Machine:
         write_command(self._home / "bin" / "mount.cosfs", "cosfs.cli.mount_helper")
 
     def run(self, script: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(script)
+        out, err = process.communicate(timeout=LIMIT_S)
+        return subprocess.CompletedProcess(script, process.returncode, out, err)
+
+    def start(self, script: str) -> subprocess.Popen[str]:
         environment = {"HOME": str(self._home), "PATH": f"/usr/local/bin:{os.environ['PATH']}", "LC_ALL": "C.UTF-8",
                        "XDG_STATE_HOME": str(self._home / "state"), "POINT": str(self._command.point)}
-        return subprocess.run(["unshare", "--mount", "--propagation", "private", "bash", "-e", "-u", "-c",
-                               self.ENTER + script], env=environment, cwd=self._home, text=True, check=False,
-                              stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT_S)
+        return subprocess.Popen(["unshare", "--mount", "--propagation", "private", "bash", "-e", "-u", "-c",
+                                 self.ENTER + script], env=environment, cwd=self._home, text=True,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 @pytest.fixture
@@ -236,21 +241,32 @@ def late_server() -> Iterator[LateServer]:
     server.stop()
 
 
-def test_a_mount_at_boot_waits_for_the_network_with_one_line(late_server: LateServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("source", "kind"), [("{}", "cosfs"), ("cosfs#{}", "fuse")])
+def test_a_line_of_fstab_waits_for_the_network_with_one_line(source: str, kind: str, late_server: LateServer,
+                                                             tmp_path: Path) -> None:
     require_fuse()
     command = Command(late_server, "", tmp_path)
+    options = command.words("_netdev")[-1]
+    (tmp_path / "fstab").write_text(f"{source.format(late_server.bucket)} {command.point} {kind} {options} 0 0\n")
+    process = Machine(command).start("""
+    mount --bind "$HOME/fstab" /etc/fstab
+    mount "$POINT"
+    echo late >"$POINT/file"
+    umount "$POINT"
+    """)
     try:
-        process = command.start(command.words("_netdev", bucket=late_server.bucket))
         wait_until(lambda: command.log.exists() and waiting_lines(command), "line of the log")
         assert process.poll() is None
         late_server.start()
-        _, err = process.communicate(timeout=LIMIT_S)
-        assert (process.returncode, err) == (0, "")
-        (command.point / "file").write_bytes(b"late")
+        out, err = process.communicate(timeout=LIMIT_S)
+        assert (process.returncode, out) == (0, ""), err
         [line] = command.log.read_text().splitlines()
         assert line.endswith(f"the network is not there yet ({late_server.url}: Connection refused); waiting for up to "
                              "30 s")
+        assert {request["key"] for request in late_server.requests(method="PUT")} == {"file"}
     finally:
+        process.kill()
+        process.communicate()
         command.close()
 
 

@@ -237,7 +237,7 @@ mount --bind "$BASE/dev/fuse" /dev/fuse
 nobody() { "$PYTHON" -c "$AS_NOBODY" "$@"; }
 minor() { sed -n "s|^[0-9]* [0-9]* 0:\\([0-9]*\\) / $POINT .*|\\1|p" /proc/self/mountinfo; }
 nobody cosfs "$@"
-pid=$(grep -lx "cosfs $(minor)" /proc/[0-9]*/comm)
+pid=$(grep -slx "cosfs $(minor)" /proc/[0-9]*/comm || true)  # others come and go meanwhile
 kill -KILL "$(echo "$pid" | cut -d/ -f3)"
 nobody wait "$POINT"
 nobody cosfs "$@"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from pathlib import Path
 from typing import Callable, List, Tuple, Union
 
 import pytest
 
 from cosfs import network_wait
-from cosfs.network_wait import wait_for_network
+from cosfs.network_wait import declared_in_fstab, wait_for_network
 
 Outcome = Union[None, OSError]
 
@@ -94,3 +95,19 @@ def test_with_a_proxy_that_is_what_must_be_reached(network: Callable[..., Networ
     made.wait(30, https="http://proxy.example:3128")
     made.wait(30, "http://127.0.0.1:9000", https="http://proxy.example:3128")
     assert made.addresses == [("proxy.example", 3128), ("127.0.0.1", 9000)]
+
+
+@pytest.mark.parametrize(("line", "declared"), [
+    (b"cosfs#b-1 /mnt/my\\040bucket fuse ro,_netdev,url=h 0 0", True),
+    (b"b-1\t/mnt/my\\040bucket/\tcosfs\t_netdev", True),
+    (b"b-1 /mnt/my\\040bucket cosfs x_netdev,url=h 0 0", False),
+    (b"b-1 /mnt/other cosfs _netdev 0 0", False),
+    (b"# b-1 /mnt/my\\040bucket cosfs _netdev 0 0", False),
+    (b"#b-1 /mnt/my\\040bucket cosfs _netdev 0 0", False),
+    (b"\xff\n\n", False),
+])
+def test_fstab_tells_which_mounts_need_the_network(line: bytes, declared: bool, tmp_path: Path) -> None:
+    fstab = tmp_path / "fstab"
+    fstab.write_bytes(b"# a comment\nproc /proc proc defaults 0 0\n" + line + b"\n")
+    assert declared_in_fstab("/mnt/my bucket", str(fstab)) is declared
+    assert declared_in_fstab("/mnt/my bucket", str(tmp_path / "none")) is False
