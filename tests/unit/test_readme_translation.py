@@ -23,8 +23,8 @@ def words_of_code(text: str) -> Counter[str]:
 
 
 def links(path: Path) -> List[str]:
-    """What a page links to, as paths in the repository; not the other language's page."""
-    targets = re.findall(r"\]\(([^)]+)\)", prose(path.read_text("utf-8")))
+    """What a page links to, as paths in the repository; not the other language's page, nor places in itself."""
+    targets = [target for target in re.findall(r"\]\(([^)]+)\)", prose(path.read_text("utf-8"))) if target[0] != "#"]
     places = [target if ":" in target else str((path.parent / target).resolve()) for target in targets]
     return [place for place in places if place not in (str(ENGLISH_FILE), str(CHINESE_FILE))]
 
@@ -45,6 +45,12 @@ def test_every_word_of_code_is_there() -> None:
 def test_links_lead_to_the_same_places_which_exist() -> None:
     assert links(CHINESE_FILE) == links(ENGLISH_FILE)
     assert all(Path(place).exists() for place in links(CHINESE_FILE) if "://" not in place)
+
+
+def test_links_inside_a_page_lead_to_as_many_headings() -> None:
+    found = [[re.search(rf"^#+ {re.escape(place)}$", text, re.MULTILINE | re.IGNORECASE) is not None
+              for place in re.findall(r"\]\(#([^)]+)\)", text)] for text in (CHINESE, ENGLISH)]
+    assert found[0] == found[1] and all(found[0])
 
 
 def test_each_page_names_the_other() -> None:
