@@ -260,10 +260,7 @@ def test_mount_point_and_dead_mount(doctor: Doctor) -> None:
 
     doctor.mount()
     assert doctor.findings()["mount point"]["state"] == "warning"
-    for daemon in doctor.daemons():
-        os.kill(daemon, signal.SIGKILL)
-    wait_for(lambda: not doctor.daemons(), "end of the mount")
-
+    doctor.kill_mount()
     found = doctor.findings(status=1)
     assert found["mount point"]["next"] == f"clear it with: umount -l {doctor.point}"
 

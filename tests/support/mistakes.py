@@ -95,6 +95,20 @@ class Desk:
         """What is mounted in the desk's folder."""
         return [line for line in Path("/proc/self/mounts").read_text().splitlines() if f" {self.folder}/" in line]
 
+    def kill_mount(self) -> None:
+        """End the process of ``mount`` as a crash does, and wait until the kernel has noticed."""
+        for daemon in self.daemons():
+            os.kill(daemon, signal.SIGKILL)
+        limit = time.monotonic() + LIMIT_S
+        while True:
+            try:
+                os.listdir(self.point)
+            except OSError as exc:
+                if exc.errno == errno.ENOTCONN:
+                    return
+            assert time.monotonic() < limit, "the mount lives"
+            time.sleep(0.02)
+
     def daemons(self) -> List[int]:
         """Processes that serve or start the mount point."""
         found = []
@@ -385,10 +399,7 @@ def _(desk: Desk) -> Provoked:
 def _(desk: Desk) -> Provoked:
     """At the function that finds it."""
     desk.mount()
-    for daemon in desk.daemons():
-        os.kill(daemon, signal.SIGKILL)
-    while desk.daemons():
-        time.sleep(0.01)
+    desk.kill_mount()
     with pytest.raises(MountError) as raised:
         check_mount_point(str(desk.point), nonempty=False)
     return str(raised.value), {"point": str(desk.point)}
