@@ -129,7 +129,7 @@ def _screen() -> Iterator[None]:
         sys.stdout.write(_ENTER)
         yield
     finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, settings)
         sys.stdout.write(_LEAVE)
         sys.stdout.flush()
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, settings)
         signal.signal(signal.SIGTERM, before)
