@@ -237,8 +237,9 @@ mount --bind "$BASE/dev/fuse" /dev/fuse
 nobody() { "$PYTHON" -c "$AS_NOBODY" "$@"; }
 minor() { sed -n "s|^[0-9]* [0-9]* 0:\\([0-9]*\\) / $POINT .*|\\1|p" /proc/self/mountinfo; }
 nobody cosfs "$@"
-pid=$(grep -slx "cosfs $(minor)" /proc/[0-9]*/comm || true)  # others come and go meanwhile
-kill -KILL "$(echo "$pid" | cut -d/ -f3)"
+for file in $(grep -slx "cosfs $(minor)" /proc/[0-9]*/comm || true); do  # one that ends may have had that number
+    ! grep -qsF "$POINT" "${file%comm}cmdline" || kill -KILL "$(echo "$file" | cut -d/ -f3)"
+done
 nobody wait "$POINT"
 nobody cosfs "$@"
 nobody write "$POINT/file"
