@@ -214,8 +214,9 @@ def _merge(totals: _Shard, shard: _Shard) -> None:
 class Prices:
     """What 10,000 requests cost: those that only read (GET, HEAD), and all others.
 
-    The default is what the service lists for STANDARD storage in mainland China ("Request fees"); regions, storage
-    classes and contracts differ, and traffic, storage and retrievals come on top: it is an estimate.
+    The default is an assumption, of the order of what STANDARD storage costs: prices differ by region, storage class
+    and contract, so those of one's own list are to be given (``request_price=``). Traffic, storage and retrievals come
+    on top: it is an estimate.
     """
 
     read: float = 0.01
