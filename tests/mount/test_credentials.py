@@ -87,13 +87,16 @@ def assert_nothing_shows(services: TokenServices, *mounts: Mount) -> None:
 
 def test_keys_that_end_during_a_copy_are_renewed_without_a_refusal(server: CosServer, services: TokenServices,
                                                                    tmp_path: Path) -> None:
-    services.lifetime_s = 2.4
+    services.lifetime_s = 6.0  # half of which a machine under load may be late
     (tmp_path / "source").write_bytes(DATA)
     with mounted(server, tmp_path, *SLOW, "cam_role=worker", f"cam_role_endpoint={services.roles_url}") as mount:
-        copy_in_and_out(mount, tmp_path / "source")
+        for _ in range(20):
+            copy_in_and_out(mount, tmp_path / "source")
+            if len(services.issued) >= 3:  # the first keys have ended on the way
+                break
         assert "the keys are from the CVM role worker" in mount.text()
         assert_nothing_shows(services, mount)
-    assert len(services.issued) >= 3, "the keys have ended on the way"
+    assert len(services.issued) >= 3
     assert refusals(server) == 0
 
 
