@@ -24,11 +24,15 @@ Show the manual page. Into a pipe or a file goes its source:
 
 _COMMANDS = {
     "bench": ("bench", "measure mounts on this machine, or of a bucket"),
+    "doctor": ("doctor BUCKET-APPID [MOUNTPOINT]", "look at all that a mount depends on, each with its next step"),
     "man": ("man", "show this page"),
     "mount": ("mount NAME | --all | --list", "mount what a configuration file describes"),
     "recover": ("recover BUCKET-APPID[:/PREFIX]", "deal with what killed mounts have left, without mounting"),
     "serve": ("serve DIR", "serve folders as buckets, for tests and offline work"),
+    "stats": ("stats MOUNTPOINT", "show what a mount has done: requests, latencies, caches, uploads"),
+    "top": ("top MOUNTPOINT", "show that live"),
     "umount": ("umount MOUNTPOINT", "unmount, and wait until all is in the bucket"),
+    "uploads": ("uploads list|abort BUCKET-APPID", "show, or take back, uploads in parts that were never finished"),
 }
 
 _DESCRIPTION = """\

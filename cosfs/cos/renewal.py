@@ -67,6 +67,12 @@ class RenewedCredentials:
     def __repr__(self) -> str:
         return f"RenewedCredentials({self.source!r})"
 
+    @property
+    def expires_s(self) -> Optional[float]:
+        """When the keys end, in seconds since the epoch; None when that is not known."""
+        expires_s = self._state.expires_s
+        return None if expires_s == float("inf") else expires_s
+
     def get(self) -> Credentials:
         """Returns at once while the keys are good. Raises: CredentialsError."""
         state = self._state

@@ -28,6 +28,7 @@ def test_every_option_and_command_is_there_and_nothing_that_is_refused() -> None
         assert shown or option.state is State.REFUSED, option.name
     assert "secretAccessKey" not in page and "remount" not in bold(page)
     assert {f"cosfs {man._usage(name)}" for name in COMMANDS} <= bold(page)
+    assert set(man._COMMANDS) == set(COMMANDS)
 
 
 def test_a_new_option_shows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,12 @@ def test_keys_are_not_asked_for_again_until_ten_minutes_are_left() -> None:
     assert issuer.count == 2
 
 
+def test_when_the_keys_end_is_told_if_it_is_known() -> None:
+    assert Issuer(7200.0).provider().expires_s == 8200.0
+    endless = RenewedCredentials("the test", lambda: Issued(Credentials("id", "key")), clock=lambda: 1000.0)
+    assert endless.expires_s is None
+
+
 def test_of_a_short_life_half_is_left() -> None:
     issuer = Issuer(10)
     provider = issuer.provider()
