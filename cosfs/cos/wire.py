@@ -150,7 +150,7 @@ class Response(http.client.HTTPResponse):
         self._bodiless = method == "HEAD"
         self._socket = sock if type(sock) is socket.socket and hasattr(socket, "SO_RCVLOWAT") else None
         self._direct = False
-        self._wake_bytes = 1
+        self._wakes_late, self._may_wake_late = False, True
         self._waits = ExitStack()
 
     def begin(self) -> None:
@@ -199,9 +199,14 @@ class Response(http.client.HTTPResponse):
         left = self.length or 0
         # Who waits for less than what wakes it up would wait forever, so the end of the body comes by itself.
         wake = _WAKE_BYTES if left > 2 * _WAKE_BYTES else 1
-        if wake != self._wake_bytes:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wake)
-            self._wake_bytes = wake
+        if (wake > 1) != self._wakes_late and self._may_wake_late:
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wake)
+                self._wakes_late = wake > 1
+            except OSError:  # a kernel that does not know it wakes the thread up more often
+                if self._wakes_late:
+                    raise
+                self._may_wake_late = False
         try:
             return sock.recv_into(view[:left - _WAKE_BYTES if wake > 1 else left], 0, socket.MSG_WAITALL)
         except BlockingIOError:
@@ -209,8 +214,9 @@ class Response(http.client.HTTPResponse):
 
     def _end_direct(self) -> None:
         sock, self._direct = self._socket, False
-        if sock is not None and sock.fileno() >= 0:
+        if sock is not None and sock.fileno() >= 0 and self._wakes_late:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+            self._wakes_late = False
         self._waits.close()
 
     def drain(self) -> None:

@@ -109,6 +109,24 @@ def test_bodies_are_received_whole_and_the_connection_goes_on(length, sent_bytes
         assert service.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) == 1
 
 
+class Old(socket.socket):
+    """On a kernel that does not know SO_RCVLOWAT."""
+
+    def setsockopt(self, level, option, value):
+        if option == socket.SO_RCVLOWAT:
+            raise OSError(errno.ENOPROTOOPT, "Protocol not available")
+        super().setsockopt(level, option, value)
+
+
+def test_bodies_are_received_where_the_kernel_cannot_wait_for_many_bytes(monkeypatch):
+    monkeypatch.setattr(wire.socket, "socket", Old)
+    with Service() as service:
+        service.send(head(3 * MIB) + DATA)
+        response = begun(service)
+        assert received(response, 3 * MIB)[0] == DATA
+        assert not response._may_wake_late
+
+
 def test_a_body_that_is_given_up_near_its_end_is_drained():
     with Service() as service:
         service.send(head(MIB) + DATA[:MIB])
