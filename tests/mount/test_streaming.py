@@ -63,6 +63,25 @@ def test_parts_arrive_before_the_writer_is_done(make_mount: MountFactory, server
     assert store.body("growing") == BLOCK * 6
 
 
+@pytest.mark.parametrize("arrived", [0, 20], ids=["on-their-way", "arrived"])
+def test_parts_that_have_left_are_sent_again_when_they_change(arrived: int, make_mount: MountFactory,
+                                                              server: CosServer, store: CosStore) -> None:
+    """The kernel sends them from the staging file, whose bytes are those that change."""
+    mount = make_mount("multipart_size=1")
+    server.clear_requests()
+    expected = bytearray(BLOCK * 24)
+    with open(mount.point / "f", "w+b", buffering=0) as file:
+        for _ in range(24):
+            file.write(BLOCK)
+        wait_until(lambda: len(server.requests(op="upload_part")) >= arrived)
+        for at in range(0, 24 * MIB, 3 * MIB // 2):
+            patch = os.urandom(5000)
+            os.pwrite(file.fileno(), patch, at)
+            expected[at:at + len(patch)] = patch
+    assert store.body("f") == expected
+    assert store.pending_uploads() == []
+
+
 def test_a_mount_that_is_killed_leaves_an_upload_that_the_next_one_aborts(
         make_mount: MountFactory, server: CosServer, store: CosStore) -> None:
     mount = make_mount("multipart_size=1")
