@@ -4,8 +4,9 @@ Defined here and only here: when that pays, and when it ends. ``stream`` has one
 version that is read.
 
 Each random read that misses costs a round trip. Once these have cost as much time as fetching all that is left would,
-that is done: both together take at most twice the time of the better choice then, whatever comes (ski rental). Whether
-it goes on is asked before each range, with the rate that was measured meanwhile.
+that is done: both together take at most twice the time of the better choice then, whatever comes (ski rental). On disk
+it serves later mounts, too, so half of that cost is enough there. Whether it goes on is asked before each range, with
+the rate that was measured meanwhile.
 
 There must be room to keep it: on disk, or else in memory, for objects up to half of the budget. Fills have workers of
 their own, and take only memory that is free or was read; so nobody who waits for bytes waits for a fill, except for
@@ -32,15 +33,22 @@ _ASSUMED_RATE = 90e6
 _PERSISTENCE = 4
 """A fill that was begun goes on until it is so many times dearer than what would have it begun."""
 
+_WORTH_ON_DISK = 2
+"""How much dearer a fill may be than the misses before it if later mounts find its bytes."""
+
 _MEMORY_SHARE = 2
 """An object is filled into memory if it takes one of so many parts of the budget, at most."""
 
 
 class FillPolicy:
-    """Whether to fetch the rest, by cost. Pure. ``workers``: ranges that are fetched at once."""
+    """Whether to fetch the rest, by cost. Pure.
 
-    def __init__(self, workers: int) -> None:
+    ``workers``: ranges that are fetched at once. ``worth``: how much dearer than the misses a fill may be.
+    """
+
+    def __init__(self, workers: int, worth: int = 1) -> None:
         self._workers = workers
+        self._worth = worth
         self._rate = _ASSUMED_RATE
         self.missed_s = 0.0
         """What misses have cost since the last fill."""
@@ -54,7 +62,7 @@ class FillPolicy:
 
     def pays(self, rest_bytes: int, *, begun: bool = False) -> bool:
         """Whether to begin, or to go on: what was begun is worth more, and its rate, with all at work, is lower."""
-        seconds = self.missed_s * (_PERSISTENCE if begun else 1)
+        seconds = self.missed_s * self._worth * (_PERSISTENCE if begun else 1)
         return seconds * self._rate * self._workers >= rest_bytes
 
 
@@ -70,7 +78,7 @@ class BackgroundFill:
         self._range_bytes = range_bytes
         self._fetch = fetch
         self._clock = clock
-        self._policy = FillPolicy(table.store.max_fillers)
+        self._policy = FillPolicy(table.store.max_fillers, _WORTH_ON_DISK if source.cached else 1)
         self._position = 0
         self._running = 0
         self.done = False

@@ -151,3 +151,25 @@ def test_it_pays_when_misses_have_cost_what_the_rest_would() -> None:
     for _ in range(9):
         policy.note_range(10 * MIB, 100.0)
     assert not policy.pays(gib, begun=True), "the line is slow, so it is much dearer than it seemed"
+
+
+def test_bytes_that_stay_on_disk_are_worth_twice_the_misses() -> None:
+    kept, passing = FillPolicy(workers=10, worth=2), FillPolicy(workers=10)
+    for _ in range(30):
+        kept.note_miss(0.02)
+        passing.note_miss(0.02)
+    assert kept.pays(1024 * MIB) and not passing.pays(1024 * MIB)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_disk_cache_is_filled_after_half_of_the_misses(kept: bool) -> None:
+    world = ReadingWorld(128 * MIB, cache=RememberingCache() if kept else None, fillers=4)
+    reader = world.reader("k", DATA, clock=SlowClock())
+    rng, window = random.Random(9), AccessWindow()
+    window.observe(1, 1)
+    # 48 MiB on 4 connections of 90 MB/s each: 140 ms; a miss is taken to cost 10 ms
+    for block in rng.sample(range(1, len(DATA) // (64 * KIB)), 10):
+        reader.read(block * 64 * KIB, READ, window.observe(block * 64 * KIB, READ))
+    wait_for_fill(world)
+    assert bool(large(world)) is kept
+    world.end()
