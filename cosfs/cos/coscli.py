@@ -47,7 +47,7 @@ def parse_coscli(text: str, name: str) -> CoscliBase:
     if not secret_id and not secret_key:
         return CoscliBase()
     if not secret_id or not secret_key:
-        raise CredentialsError(f"{name}: secretid and secretkey are both needed")
+        raise CredentialsError(f"{name} has one of secretid and secretkey; write both into it")
     return CoscliBase(Credentials(secret_id, secret_key, token or None))
 
 

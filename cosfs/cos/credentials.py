@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,9 @@ from cosfs.errors import CredentialsError
 log = logging.getLogger(__name__)
 
 USER_PASSWD_NAME = ".passwd-cosfs"
+AGAIN_S = 10.0
+"""Pause before a file that could not be used is read again although it looks the same: permissions, or what it lies on,
+may have changed."""
 TOKEN_IN_FILE = "sts"
 """``cam_role=sts`` of the C++ tool: no role, but a session token in the passwd file."""
 
@@ -40,8 +44,11 @@ class CredentialsProvider(Protocol):
     def get(self) -> Credentials:
         """The keys to sign with now. Raises: CredentialsError."""
 
-    def refresh(self, rejected: Credentials) -> Credentials:
-        """Look for others, because the service refused these; the same ones when there are none."""
+    def refresh(self, rejected: Credentials, *, certain: bool = True) -> Credentials:
+        """Look for others, because the service refused these; the same ones when there are none.
+
+        ``certain``: it said so; else the keys may be right, and lack a permission.
+        """
 
 
 class FoundCredentials(CredentialsProvider, Protocol):
@@ -65,7 +72,7 @@ class StaticCredentials:
     def get(self) -> Credentials:
         return self.credentials
 
-    def refresh(self, rejected: Credentials) -> Credentials:  # noqa: ARG002 - of the protocol
+    def refresh(self, rejected: Credentials, *, certain: bool = True) -> Credentials:  # noqa: ARG002 - of the protocol
         return self.credentials
 
     def reload(self) -> None:
@@ -82,15 +89,24 @@ class FileCredentials:
     """Keys from a file, which is read again when it has changed: each ``get`` asks for its state (some 2 us).
 
     A changed file that cannot be read or understood leaves the keys as they were, with a warning, so that
-    an editor that writes in place does no harm. Permissions are checked by the first reading only.
+    an editor that writes in place does no harm; it is looked at again when it changes, and every ``AGAIN_S``.
+    Permissions are checked by the first reading only.
     """
 
     def __init__(self, path: Union[str, Path], bucket: str = "", *,
-                 parse: Optional[Callable[[str, str], Credentials]] = None) -> None:
+                 parse: Optional[Callable[[str, str], Credentials]] = None,
+                 clock: Callable[[], float] = time.monotonic) -> None:
         """Read the file. ``parse``: its format, by default a passwd file's. Raises: CredentialsError, NoKeys."""
         self._path = Path(path)
         self._parse = parse or (lambda text, name: parse_passwd(text, bucket, name))
+        self._clock = clock
         self._lock = threading.Lock()
+        self._seen: Optional[_FileState] = None
+        self._unusable: Optional[_FileState] = None
+        """The state in which the file gave no keys, and when that was; the warning about it."""
+        self._unusable_since_s = 0.0
+        self._warning = ""
+        self._expires_s: Optional[float] = None
         key_files.check_regular(self._path)
         self._state, self._credentials = self._read()
         key_files.check_permissions(self._path)
@@ -102,6 +118,11 @@ class FileCredentials:
     def source(self) -> str:
         return f"the file {self._path}"
 
+    @property
+    def expires_s(self) -> Optional[float]:
+        """When the keys end, in seconds since the epoch, if the file says so."""
+        return self._expires_s
+
     def get(self) -> Credentials:
         if self._changed():  # without the lock, which many threads would wait for
             with self._lock:
@@ -109,7 +130,7 @@ class FileCredentials:
                     self._reload_locked()
         return self._credentials
 
-    def refresh(self, rejected: Credentials) -> Credentials:
+    def refresh(self, rejected: Credentials, *, certain: bool = True) -> Credentials:  # noqa: ARG002 - of the protocol
         with self._lock:
             if self._credentials == rejected:
                 self._reload_locked()
@@ -117,32 +138,41 @@ class FileCredentials:
 
     def reload(self) -> None:
         with self._lock:
+            self._warning = ""  # who asks is to be told again
             self._reload_locked()
 
     def _changed(self) -> bool:
         try:
-            return _state(self._path) != self._state
+            state = _state(self._path)
         except OSError:
             return False
+        return state != self._state and (state != self._unusable or self._clock() >= self._unusable_since_s + AGAIN_S)
 
     def _reload_locked(self) -> None:
         before = self._credentials
         try:
             self._state, self._credentials = self._read()
         except CredentialsError as exc:
-            log.warning("keeping the keys as they were: %s", exc)
+            # else each request would read it again, and warn
+            self._unusable, self._unusable_since_s = self._seen, self._clock()
+            if str(exc) != self._warning:
+                self._warning = str(exc)
+                log.warning("keeping the keys as they were: %s", exc)
         else:
+            self._unusable, self._warning = None, ""
             if self._credentials != before:
                 log.info("there are new keys from %s", self.source)
 
     def _read(self) -> Tuple[_FileState, Credentials]:
         try:
-            state = _state(self._path)
+            self._seen = state = _state(self._path)
             text = self._path.read_text("utf-8-sig")
         except (OSError, UnicodeDecodeError) as exc:
             failure = key_files.unreadable(self._path, exc)
         else:
-            return state, self._parse(text, str(self._path))
+            credentials = self._parse(text, str(self._path))
+            self._expires_s = key_files.expiry(text)
+            return state, credentials
         raise failure  # out here, because a UnicodeDecodeError has the file's bytes
 
 
@@ -173,6 +203,12 @@ Source = Callable[[], Optional[FoundCredentials]]
 """One link of the chain: a provider, or None when there is nothing there. Raises: CredentialsError."""
 
 
+def _home() -> Path:
+    """The user's; of one whom neither the environment nor passwd(5) gives any, the root folder (containers)."""
+    found = os.path.expanduser("~")
+    return Path(found if os.path.isabs(found) else "/")
+
+
 @dataclass(frozen=True)
 class ChainOptions:
     """What the links of the chain look at. ``role_endpoint``: where the roles are; None: Tencent's metadata service."""
@@ -183,7 +219,7 @@ class ChainOptions:
     role: Optional[str] = None
     role_endpoint: Optional[str] = None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
-    home: Path = field(default_factory=Path.home)
+    home: Path = field(default_factory=_home)
     system_folder: Path = Path("/etc")
 
 
@@ -197,7 +233,7 @@ def find_credentials(options: ChainOptions) -> FoundCredentials:
         if provider is not None:
             return provider
     raise CredentialsError(
-        "no keys found: write SecretId:SecretKey into a file of mode 600 and name it with -o passwd_file=FILE, "
+        "no keys found; write SecretId:SecretKey into a file of mode 600 and name it with -o passwd_file=FILE, "
         f"or set {COSFS_NAMES.secret_id} and {COSFS_NAMES.secret_key}, or make {options.home / USER_PASSWD_NAME} or "
         f"{options.system_folder / SYSTEM_PASSWD_FILE.name}, or on a CVM name its role with -o cam_role=ROLE")
 
@@ -225,7 +261,7 @@ def chain(options: ChainOptions) -> List[Source]:
 
 
 def _named_file(path: Optional[str], bucket: str) -> Optional[FoundCredentials]:
-    return FileCredentials(Path(path).expanduser(), bucket) if path else None
+    return FileCredentials(os.path.expanduser(path), bucket) if path else None
 
 
 def _passwd_file(path: Path, bucket: str) -> Optional[FoundCredentials]:
@@ -260,7 +296,8 @@ def _environment(environ: Mapping[str, str], names: _Names) -> Optional[FoundCre
     if not secret_id and not secret_key:
         return None
     if not secret_id or not secret_key:
-        raise CredentialsError(f"{names.secret_id} and {names.secret_key} must both be set in the environment")
+        raise CredentialsError(f"the environment has one of {names.secret_id} and {names.secret_key}; set both or "
+                               "none")
     return StaticCredentials(Credentials(secret_id, secret_key, environ.get(names.token) or None),
                              f"the environment ({names.secret_id})")
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import configparser
 import json
+import re
 import stat
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Dict, Mapping, Optional, Sequence, Tuple
 
@@ -18,6 +20,7 @@ from cosfs.errors import CredentialsError
 
 SYSTEM_PASSWD_FILE = Path("/etc/passwd-cosfs")
 _QUOTES = ("'", '"')
+_EXPIRY = re.compile(r"^\s*COSAccessTokenExpire=(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)Z?\s*$", re.MULTILINE | re.ASCII)
 
 
 class NoKeys(CredentialsError):
@@ -36,7 +39,7 @@ def unreadable(path: Path, exc: Exception) -> CredentialsError:
 def check_regular(path: Path) -> None:
     """Refuse what is no file. Raises: CredentialsError."""
     if not stat.S_ISREG(_mode(path)):
-        raise CredentialsError(f"{path}: not a regular file; name the file that holds SecretId:SecretKey")
+        raise CredentialsError(f"{path} is not a regular file; name the file that holds SecretId:SecretKey")
 
 
 def check_permissions(path: Path) -> None:
@@ -44,7 +47,8 @@ def check_permissions(path: Path) -> None:
     mode = _mode(path)
     allowed, command = (0o640, "chmod 640") if path == SYSTEM_PASSWD_FILE else (0o600, "chmod 600")
     if stat.S_IMODE(mode) & 0o177 & ~allowed:
-        raise CredentialsError(f"{path}: its mode {stat.S_IMODE(mode):04o} lets others at the keys: {command} {path}")
+        raise CredentialsError(f"{path}: its mode {stat.S_IMODE(mode):04o} lets others at the keys; set it with: "
+                               f"{command} {path}")
 
 
 def _mode(path: Path) -> int:
@@ -71,8 +75,18 @@ def parse_passwd(text: str, bucket: str, name: str) -> Credentials:
 def _credentials_of_values(values: Mapping[str, str], name: str) -> Credentials:
     secret_id, secret_key = values.get("COSAccessKeyId", ""), values.get("COSSecretKey", "")
     if not secret_id or not secret_key:
-        raise CredentialsError(f"{name}: COSAccessKeyId= and COSSecretKey= are both needed")
+        raise CredentialsError(f"{name} has one of COSAccessKeyId= and COSSecretKey=; write both into it")
     return Credentials(secret_id, secret_key, values.get("COSAccessToken") or None)
+
+
+def expiry(text: str) -> Optional[float]:
+    """When the keys of a passwd file end, in seconds since the epoch, if it says so (COSAccessTokenExpire, GMT)."""
+    match = _EXPIRY.search(text)
+    try:
+        ends = datetime.strptime(match[1], "%Y-%m-%dT%H:%M:%S") if match else None
+    except ValueError:  # a 13th month
+        ends = None
+    return ends.replace(tzinfo=timezone.utc).timestamp() if ends else None
 
 
 def _credentials_of_lines(lines: Sequence[Tuple[int, str]], bucket: str, name: str) -> Credentials:
@@ -83,10 +97,12 @@ def _credentials_of_lines(lines: Sequence[Tuple[int, str]], bucket: str, name: s
             raise CredentialsError(f"{name}, line {number}: a blank or a quotation mark; take it out, and write "
                                    "[BUCKET:]SecretId:SecretKey alone")
         if len(fields) not in (2, 3) or not all(fields):
-            raise CredentialsError(f"{name}, line {number}: not of the form [BUCKET:]SecretId:SecretKey")
+            raise CredentialsError(f"{name}, line {number}: not of the form [BUCKET:]SecretId:SecretKey; correct it, "
+                                   "or put # in front")
         owner = fields[0] if len(fields) == 3 else ""
         if not owner and owner in found:
-            raise CredentialsError(f"{name}, line {number}: a second line without a bucket")
+            raise CredentialsError(f"{name}, line {number}: a second line without a bucket; put BUCKET-APPID: in front "
+                                   "of one of them")
         found.setdefault(owner, Credentials(fields[-2], fields[-1]))
     for owner in (bucket, bucket.rpartition("-")[0], ""):
         if owner in found:
@@ -133,7 +149,7 @@ def _complete(name: str, words: Tuple[str, str], secret_id: Optional[str], secre
     if not secret_id and not secret_key:
         raise NoKeys(f"{name}: no {words[0]} in it")
     if not secret_id or not secret_key:
-        raise CredentialsError(f"{name}: {words[0]} and {words[1]} are both needed")
+        raise CredentialsError(f"{name} has one of {words[0]} and {words[1]}; write both into it")
     return Credentials(secret_id, secret_key, token or None)
 
 
@@ -148,4 +164,5 @@ def _ini_section(text: str, name: str, section: str) -> Mapping[str, str]:
         return dict(parser[section]) if parser.has_section(section) else {}
     # out here, because that exception has the line itself
     where = name if line is None else f"{name}, line {line}"
-    raise CredentialsError(f"{where}: not of the form name = value below a [{section}] line")
+    raise CredentialsError(f"{where}: not of the form name = value below a [{section}] line; correct it, or give the "
+                           "keys in a passwd_file=")

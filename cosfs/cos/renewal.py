@@ -90,10 +90,11 @@ class RenewedCredentials:
                                    f"{self._failure}")
         return state.credentials
 
-    def refresh(self, rejected: Credentials) -> Credentials:
+    def refresh(self, rejected: Credentials, *, certain: bool = True) -> Credentials:
         """Others than these, if the service issues them; blocks while it is asked."""
         seen = self._attempts
-        if self._state.credentials == rejected and self._clock() >= self._attempted_s + _SHORTEST_PAUSE_S:
+        pause_s = _SHORTEST_PAUSE_S if certain else _LONGEST_PAUSE_S
+        if self._state.credentials == rejected and self._clock() >= self._attempted_s + pause_s:
             self._renew(seen)
         return self._state.credentials
 

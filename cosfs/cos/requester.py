@@ -39,6 +39,7 @@ _ERROR_BYTES = 256 * 1024  # more is no error document
 _CLOCK_OFF_S = 30.0  # less than this does not make a signature invalid (the Node.js SDK's figure)
 _CLOCK_CODES = frozenset(("RequestTimeTooSkewed",))
 _KEY_CODES = frozenset(("ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"))
+_DENIED = "AccessDenied"  # also of temporary keys whose session was revoked
 
 
 @dataclass(frozen=True)
@@ -290,10 +291,11 @@ class _Repairs:
 
     def _keys_repaired(self, error: CosServiceError, used: Credentials, *, bodiless: bool) -> bool:
         provider = self._requester.config.credentials
-        if self._keys_done or provider is None or not (error.code in _KEY_CODES or bodiless):
+        certain = error.code in _KEY_CODES or bodiless
+        if self._keys_done or provider is None or not (certain or error.code == _DENIED):
             return False
         self._keys_done = True
-        if provider.refresh(used) == used:
+        if provider.refresh(used, certain=certain) == used:
             return False
         log.info("the service refused the keys (HTTP %d); trying again with others", error.status)
         return True

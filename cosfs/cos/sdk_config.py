@@ -180,7 +180,7 @@ class CosConfig:
             raise CosClientError(f"the CredentialInstance has no {exc.name if hasattr(exc, 'name') else 'keys'}"
                                  ) from None
 
-    def refresh(self, rejected: Credentials) -> Credentials:  # noqa: ARG002 - of the protocol
+    def refresh(self, rejected: Credentials, *, certain: bool = True) -> Credentials:  # noqa: ARG002 - of the protocol
         """The keys anew: an instance may have fetched others."""
         return self.get()
 

@@ -167,7 +167,7 @@ class Rotating:
     def get(self):
         return self.current
 
-    def refresh(self, rejected):
+    def refresh(self, rejected, *, certain=True):  # noqa: ARG002 - of the protocol
         self.refreshed += 1
         assert rejected.secret_id == "AKIDold" or self.refreshed > 1
         self.current = Credentials("AKIDnew", "new-secret", "new-token")
@@ -176,7 +176,7 @@ class Rotating:
 
 @pytest.mark.parametrize("refusal", [
     error(403, "ExpiredToken"), error(400, "ExpiredToken"), error(403, "InvalidAccessKeyId"),
-    error(403, "SignatureDoesNotMatch"), answer(403, Date=None)])
+    error(403, "SignatureDoesNotMatch"), answer(403, Date=None), error(403, "AccessDenied")])
 def test_refused_keys_are_replaced_once(refusal):
     provider = Rotating()
     with RawServer(refusal, answer(204)) as server:

@@ -35,7 +35,7 @@ def test_keys_in_every_spelling(tmp_path: Path) -> None:
                                        "makes"),
     ("AAAA\n", 0o600, ", line 1: no key; write base64 of 32 bytes, such as: openssl rand -base64 32 makes"),
     ("# nothing\n", 0o600, " holds no key; write base64 of 32 bytes into it"),
-    ("AAAA\n", 0o644, ": its mode 0644 lets others at the keys: chmod 600 "),
+    ("AAAA\n", 0o644, ": its mode 0644 lets others at the keys; set it with: chmod 600 "),
 ])
 def test_a_bad_key_file_is_explained_without_its_content(tmp_path: Path, text: str, mode: int, message: str) -> None:
     path = written(tmp_path, text, mode)

@@ -84,5 +84,5 @@ def test_other_shapes_are_refused_by_line_and_not_repeated(text: str, line: int)
 
 
 def test_half_a_pair_is_refused() -> None:
-    with pytest.raises(CredentialsError, match="f: secretid and secretkey are both needed"):
+    with pytest.raises(CredentialsError, match="f has one of secretid and secretkey; write both"):
         parse_coscli("cos:\n  base:\n    secretkey: secretword\n", "f")

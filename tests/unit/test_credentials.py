@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from cosfs.cos import key_files
-from cosfs.cos.credentials import ChainOptions, FileCredentials, StaticCredentials, find_credentials
+from cosfs.cos.credentials import AGAIN_S, ChainOptions, FileCredentials, StaticCredentials, find_credentials
 from cosfs.cos.key_files import NoKeys, parse_passwd
 from cosfs.cos.signing import Credentials
 from cosfs.errors import CredentialsError
@@ -76,7 +76,8 @@ def test_folder_and_missing_file_are_refused(tmp_path):
 @pytest.mark.parametrize(("text", "advice"), [
     ("id:key \n", "line 1: a blank or a quotation mark; take it out"), ("'id':'key'", "a quotation mark"),
     ("id\nkey\n", "line 1: not of the form"), ("", "no line for bucket .*; write SecretId:SecretKey or"),
-    ("COSAccessKeyId = id\nCOSSecretKey = key\n", "a blank"), ("COSAccessKeyId=id", "are both needed"),
+    ("COSAccessKeyId = id\nCOSSecretKey = key\n", "a blank"),
+    ("COSAccessKeyId=id", "has one of COSAccessKeyId= and COSSecretKey=; write both"),
     ("\xff", "not UTF-8")])
 def test_mistakes_in_a_file_are_named(tmp_path, text, advice):
     path = write(tmp_path / "p", "")
@@ -127,6 +128,55 @@ def test_file_that_becomes_unusable_leaves_the_keys(tmp_path, expected_logs):
     assert provider.refresh(Credentials("id", "key")).secret_id == "id"
 
 
+def test_file_that_is_unusable_is_read_again_when_it_changes_and_after_a_pause(tmp_path, expected_logs, caplog):
+    expected_logs("keeping the keys as they were: .*half")
+    now_s, texts = [100.0], []
+
+    def parse(text, name):
+        texts.append(text)
+        if text.startswith("half"):
+            raise CredentialsError(f"{name}: half")
+        return Credentials(text, "key")
+    path = write(tmp_path / "p", "id")
+    provider = FileCredentials(path, parse=parse, clock=lambda: now_s[0])
+    path.write_text("half")
+    assert {provider.get().secret_id for _ in range(100)} == {"id"}
+    now_s[0] += AGAIN_S
+    assert {provider.get().secret_id for _ in range(100)} == {"id"}
+    assert texts == ["id", "half", "half"]
+    assert len(caplog.records) == 1
+    path.write_text("new-id")
+    assert provider.get().secret_id == "new-id"
+
+
+def test_reload_tells_again_what_is_wrong(tmp_path, expected_logs, caplog):
+    expected_logs("keeping the keys as they were")
+    path = write(tmp_path / "p", "id:key")
+    provider = FileCredentials(path, BUCKET)
+    path.write_text("half a li")
+    provider.get()
+    provider.reload()
+    assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize(("line", "expires_s"), [
+    ("COSAccessTokenExpire=2026-08-29T11:32:00", 1788003120.0),
+    ("COSAccessTokenExpire=2026-08-29T11:32:00Z\r", 1788003120.0),
+    ("", None), ("COSAccessTokenExpire=", None), ("COSAccessTokenExpire=2026-13-01T00:00:00", None)])
+def test_file_tells_when_its_keys_end(tmp_path, line, expires_s):
+    path = write(tmp_path / "p", f"COSAccessKeyId=id\nCOSSecretKey=key\nCOSAccessToken=token\n{line}\n")
+    provider = FileCredentials(path, BUCKET)
+    assert (provider.get(), provider.expires_s) == (Credentials("id", "key", "token"), expires_s)
+
+
+def test_users_without_a_home_have_no_keys_there(tmp_path, monkeypatch):
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 5)  # of whom passwd(5) knows nothing
+    assert str(ChainOptions(BUCKET).home) == "/"
+    with pytest.raises(CredentialsError, match="passwd file ~nobody-here/keys does not exist"):
+        find_credentials(options(tmp_path, environ={"COS_CREDENTIAL_FILE": "~nobody-here/keys"}))
+
+
 def test_chain_follows_the_order_of_the_cpp_tool(tmp_path):
     write(tmp_path / "etc" / "passwd-cosfs", "system:key", 0o600)
     assert find_credentials(options(tmp_path)).get().secret_id == "system"
@@ -173,7 +223,8 @@ def test_files_of_other_tools(tmp_path, name):
 @pytest.mark.parametrize("name", OTHER_FILES)
 def test_files_of_other_tools_that_others_may_read_are_refused(tmp_path, name):
     path = write(tmp_path / name, OTHER_FILES[name], 0o644)
-    with pytest.raises(CredentialsError, match=f"{path}: its mode 0644 lets others at the keys: chmod 600 {path}$"):
+    message = f"{path}: its mode 0644 lets others at the keys; set it with: chmod 600 {path}$"
+    with pytest.raises(CredentialsError, match=message):
         find_credentials(options(tmp_path))
 
 
@@ -191,11 +242,11 @@ def test_files_of_other_tools_without_keys_are_passed_over(tmp_path, name, text)
 @pytest.mark.parametrize(("parse", "text", "advice"), [
     (key_files.parse_coscmd, "secret_key = secretword\n", "line 1: not of the form"),
     (key_files.parse_coscmd, "[common]\nsecretword\n", "line 2: not of the form"),
-    (key_files.parse_coscmd, "[common]\nsecret_key = secretword\n", "secret_id and secret_key are both needed"),
+    (key_files.parse_coscmd, "[common]\nsecret_key = secretword\n", "has one of secret_id and secret_key; write both"),
     (key_files.parse_tencentcloud, "[default]\nsecret_id=secretword\nsecret_key=secretword\nrole_arn=r\n", "role_arn"),
     (key_files.parse_tccli, '{"secretKey": "secretword"', "no JSON"),
     (key_files.parse_tccli, '["secretword"]', "no JSON"),
-    (key_files.parse_tccli, '{"secretKey": "secretword", "secretId": 1}', "are both needed")])
+    (key_files.parse_tccli, '{"secretKey": "secretword", "secretId": 1}', "has one of")])
 def test_mistakes_in_files_of_other_tools_are_named_and_not_repeated(parse, text, advice):
     with pytest.raises(CredentialsError, match=f"^/the/file.*{advice}") as raised:
         parse(text, "/the/file")

@@ -139,6 +139,16 @@ def test_refusals_in_a_row_do_not_reach_the_service_each_time(expected_logs: Cal
     assert issuer.count == 3
 
 
+def test_denials_reach_the_service_once_a_minute() -> None:
+    """Which may be for another reason than the keys: then each new request would be denied as well."""
+    issuer = Issuer()
+    provider = issuer.provider()
+    for _ in range(120):
+        provider.refresh(provider.get(), certain=False)
+        issuer.now_s += 1
+    assert issuer.count == 2
+
+
 def test_a_failure_leaves_the_keys_and_is_tried_again_until_they_end(expected_logs: Callable[[str], None]) -> None:
     expected_logs("no new keys from the test: no route; the old ones (end in|have ended)")
     issuer = Issuer()
