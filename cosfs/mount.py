@@ -12,11 +12,9 @@ import logging
 import mimetypes
 import os
 import signal
-import urllib.request
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
-from urllib.parse import urlsplit
 
 from cosfs import systemd
 from cosfs.config import ConnectionConfig, FuseOptions, MountConfig
@@ -45,7 +43,7 @@ from cosfs.mount_process import announce
 from cosfs.mount_table import clear_dead_mounts
 from cosfs.network_wait import wait_for_network
 from cosfs.operations import CosOperations
-from cosfs.preflight import MountError, check_bucket, check_local
+from cosfs.preflight import MountError, check_bucket, check_local, proxies_of, source_of
 from cosfs.signals import signal_actions
 from cosfs.state import bucket_folder, cache_folder, make_folder
 from cosfs.units import MIB
@@ -81,7 +79,7 @@ def mount(config: MountConfig, *, dropped_options: Sequence[str] = ()) -> int:
             log.warning("%s was a dead mount, whose process had ended without unmounting; it is cleared",
                         config.mount_point)
         if dropped_options:
-            log.debug("options without meaning here: %s", " ".join(dropped_options))
+            log.info("options without meaning here: %s", " ".join(dropped_options))
         if credentials is not None:
             log.info("the keys are from %s", credentials.source)
         with signal_actions({signal.SIGHUP: lambda: _hang_up(credentials), signal.SIGUSR2: cycle_level}):
@@ -183,7 +181,7 @@ def client_config(connection: ConnectionConfig, credentials: Optional[Credential
         service_path=connection.service_path,
         trace=connection.trace,
         additions=_additions(connection),
-        proxies=_proxies(connection.url),
+        proxies=proxies_of(connection.url),
     )
 
 
@@ -194,12 +192,6 @@ def _additions(connection: ConnectionConfig) -> Additions:
                               client_info=connection.client_info)
     except CosException as exc:
         raise MountError(str(exc)) from exc
-
-
-def _proxies(url: str) -> Dict[str, str]:
-    """``http_proxy``, ``https_proxy`` and ``no_proxy``, as the C++ tool heeds them."""
-    bypassed = urllib.request.proxy_bypass(urlsplit(url).hostname or "")
-    return {} if bypassed else urllib.request.getproxies()
 
 
 def _allocate_from_one_heap() -> None:
@@ -255,7 +247,7 @@ def _metrics_page(config: MountConfig, stats: Callable[[], Dict[str, Any]]) -> I
 
 def _wait_for_network(config: MountConfig) -> None:
     url, limit_s = config.connection.url, config.wait_for_network_s
-    wait_for_network(url, _proxies(url), limit_s,
+    wait_for_network(url, proxies_of(url), limit_s,
                      waits=lambda text: systemd.status(text, extend_s=limit_s + READY_LIMIT_S))
 
 
@@ -264,7 +256,7 @@ def _check_bucket(config: MountConfig, settings: ClientConfig, meter: Optional[R
     probe = BucketClient(replace(settings, retry=PREFLIGHT_RETRY,
                                  read_timeout_s=min(settings.read_timeout_s, PREFLIGHT_TIMEOUT_S)), meter=meter)
     try:
-        check_bucket(probe, config, lambda: probe.learned.clock_offset_s)
+        check_bucket(probe, config, lambda: probe.learned.clock_offset_s, source_of(settings.credentials))
     finally:
         probe.close()
     return probe.learned

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Callable, Mapping, Optional
 from urllib.parse import urlsplit
 
+from cosfs.cos.endpoint import with_scheme, without_login
 from cosfs.mount_table import unescaped
 
 log = logging.getLogger(__name__)
@@ -57,14 +58,15 @@ def wait_for_network(url: str, proxies: Mapping[str, str], limit_s: float, *,
             return
         if not told:
             told = True
-            log.warning("the network is not there yet (%s: %s); waiting for up to %g s", address, reason, limit_s)
+            log.warning("the network is not there yet (%s: %s); waiting for up to %g s", without_login(address),
+                        reason, limit_s)
             waits(f"waiting for the network ({reason})")
         sleep(min(_PAUSE_S, remaining_s))
 
 
 def _missing(address: str) -> Optional[str]:
     """Why there is no network to reach the address by; None when there is, or the reason is another."""
-    parts = urlsplit(address if "://" in address else f"http://{address}")
+    parts = urlsplit(with_scheme(address))
     try:
         socket.create_connection((parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 80)),
                                  timeout=_CONNECT_LIMIT_S).close()

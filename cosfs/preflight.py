@@ -13,11 +13,13 @@ import os
 import shutil
 import socket
 import stat
+import urllib.request
 from pathlib import Path
-from typing import Callable, List, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Tuple
 from urllib.parse import urlsplit
 
 from cosfs.config import ConnectionConfig, MountConfig
+from cosfs.cos.endpoint import DEFAULT_PORTS, with_scheme, without_login
 from cosfs.cos.interface import BucketInfo, ListPage, ObjectClient
 from cosfs.errors import (
     BucketNotFound,
@@ -61,18 +63,22 @@ def check_local(config: MountConfig) -> None:
     if config.cache_folder is not None:
         check_cache_folder(config.cache_folder, config.connection)
     if config.mime_file is not None:
-        try:
-            Path(config.mime_file).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as exc:
-            reason = exc.strerror if isinstance(exc, OSError) else "not UTF-8"
-            raise MountError(f"mime file {config.mime_file} cannot be read ({reason}); give another mime=, or "
-                             "none") from exc
+        check_mime_file(config.mime_file)
     if config.log_file:
         try:
             open(config.log_file, "ab").close()
         except OSError as exc:
             raise MountError(f"log file {config.log_file} cannot be written to ({exc.strerror}); give another "
                              "logfile=") from exc
+
+
+def check_mime_file(path: str) -> None:
+    """Raises: MountError."""
+    try:
+        Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "not UTF-8"
+        raise MountError(f"mime file {path} cannot be read ({reason}); give another mime=, or none") from exc
 
 
 def check_staging_folder(folder: str) -> None:
@@ -164,8 +170,9 @@ def _fuse_conf_lines() -> List[str]:
         return []
 
 
-def check_bucket(client: ObjectClient, config: MountConfig, clock_offset_s: Callable[[], float]) -> None:
-    """That the bucket is there, and what may be done with it.
+def check_bucket(client: ObjectClient, config: MountConfig, clock_offset_s: Callable[[], float],
+                 source: str = "") -> None:
+    """That the bucket is there, and what may be done with it. ``source``: where the keys are from.
 
     Raises: MountError.
     """
@@ -173,14 +180,14 @@ def check_bucket(client: ObjectClient, config: MountConfig, clock_offset_s: Call
     try:
         _, page = find_bucket(client, prefix)
     except CosException as exc:
-        raise MountError(explain(exc, config.connection)) from exc
+        raise MountError(explain(exc, config.connection, source)) from exc
     offset_s = clock_offset_s()
     if abs(offset_s) > MAX_CLOCK_SKEW_S:
         raise MountError(skewed(offset_s))
     try:
         _check_reading(client, page or client.list_objects(prefix, max_keys=1))
     except CosException as exc:
-        log.warning("the bucket can be mounted, but: %s", explain(exc, config.connection))
+        log.warning("the bucket can be mounted, but: %s", explain(exc, config.connection, source))
 
 
 def find_bucket(client: ObjectClient, prefix: str) -> Tuple[Optional[BucketInfo], Optional[ListPage]]:
@@ -212,10 +219,10 @@ def skewed(offset_s: Optional[float] = None) -> str:
 
 
 _BY_CODE = {
-    "InvalidAccessKeyId": "the service does not know the SecretId; check the keys in the passwd file",
-    "SignatureDoesNotMatch": "the SecretKey does not belong to the SecretId; check the keys in the passwd file",
-    "ExpiredToken": "the temporary keys have expired; fetch new ones",
-    "InvalidToken": "the session token is not accepted; fetch new temporary keys",
+    "InvalidAccessKeyId": "the service does not know the SecretId; check the keys{from_source}",
+    "SignatureDoesNotMatch": "the SecretKey does not belong to the SecretId; check the keys{from_source}",
+    "ExpiredToken": "the temporary keys{from_source} have expired; fetch new ones",
+    "InvalidToken": "the session token is not accepted; fetch new temporary keys, or check those{from_source}",
     "PathStyleDomainForbidden": "the service does not take the bucket in the path; leave out use_path_request_style",
 }
 
@@ -223,19 +230,28 @@ _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
 """What OpenSSL says, before and from 3.2 on, of an answer that is no TLS."""
 
 
-def explain(error: CosException, connection: ConnectionConfig) -> str:
-    """The one line for a failed first request."""
+def source_of(credentials: Optional[object]) -> str:
+    """Where keys come from, for people; "" when that is not known or there are none."""
+    return str(getattr(credentials, "source", ""))
+
+
+def explain(error: CosException, connection: ConnectionConfig, source: str = "") -> str:
+    """The one line for a failed first request. ``source``: where its keys are from (``source_of``)."""
     where = f"{connection.bucket} at {connection.url}"
     reason = str(error).removeprefix(f"{connection.url}: ")
     if isinstance(error, CosServiceError):
         if error.code in _BY_CODE:
-            return f"{_BY_CODE[error.code]} (bucket {where})"
+            from_source = f" from {source}" if source else ""
+            return f"{_BY_CODE[error.code].format(from_source=from_source)} (bucket {where})"
         if error.code == "RequestTimeTooSkewed":
             return skewed()
         if isinstance(error, BucketNotFound) or error.status == 404:
             return f"bucket {where} does not exist; check its name (BUCKET-APPID) and the region in url="
         if error.status in (301, 302, 307):
             return f"bucket {where} is in another region; correct the region in url="
+        if error.status in (401, 403) and connection.anonymous:
+            return (f"bucket {where} is not open to everybody ({error.code}); leave public_bucket out and give keys, "
+                    "or have reading granted to all")
         if error.status in (401, 403):
             return (f"access to bucket {where} is denied ({error.code}); check the keys and the permissions granted "
                     "to them")
@@ -257,22 +273,36 @@ def explain(error: CosException, connection: ConnectionConfig) -> str:
 
 
 def _network_reason(url: str) -> Optional[str]:
-    """Find out why a host cannot be reached by one more try; None when it can."""
-    parts = urlsplit(url)
+    """Find out why a host, or the proxy on the way to it, cannot be reached by one more try; None when it can."""
+    proxy = proxies_of(url).get(urlsplit(url).scheme, "")
+    parts = urlsplit(with_scheme(proxy) if proxy else url)
     host = parts.hostname or ""
     try:
-        socket.create_connection((host, parts.port or (443 if parts.scheme == "https" else 80)),
+        socket.create_connection((host, parts.port or DEFAULT_PORTS.get(parts.scheme, 80)),
                                  timeout=CONNECT_TIMEOUT_S).close()
-    except socket.gaierror:
-        return unresolved(host)
+    except (socket.gaierror, UnicodeError):
+        return unresolved(host, proxy)
     except OSError as exc:
-        return unreachable(url, exc)
+        return unreachable(url, exc, proxy)
     return None
 
 
-def unresolved(host: str) -> str:
+def unresolved(host: str, proxy: str = "") -> str:
+    if proxy:
+        return f"the host name of the proxy {without_login(proxy)} cannot be resolved; {_CHECK_PROXY}"
     return f"host name {host} cannot be resolved; check the region in url= and the network"
 
 
-def unreachable(url: str, exc: OSError) -> str:
+def unreachable(url: str, exc: OSError, proxy: str = "") -> str:
+    if proxy:
+        return f"no connection to the proxy {without_login(proxy)}: {exc.strerror or exc}; {_CHECK_PROXY}"
     return f"no connection to {url}: {exc.strerror or exc}; check url= and the network"
+
+
+_CHECK_PROXY = "check http_proxy and https_proxy in the environment, and no_proxy"
+
+
+def proxies_of(url: str) -> Dict[str, str]:
+    """``http_proxy``, ``https_proxy`` and ``no_proxy``, as the C++ tool heeds them: proxies by scheme."""
+    bypassed = urllib.request.proxy_bypass(urlsplit(url).hostname or "")
+    return {} if bypassed else urllib.request.getproxies()

@@ -115,6 +115,17 @@ class Endpoint:
         return Target(f"{self.scheme}://{self.connect_to or self.host}", self.host, path, raw_path)
 
 
+def with_scheme(proxy: str) -> str:
+    """A proxy as the environment names it, which may leave ``http://`` out."""
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def without_login(url: str) -> str:
+    """A URL without the name and password that may be in it: for people, and for logs."""
+    scheme, separator, rest = url.rpartition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
 def is_address(host: str) -> bool:
     """Whether a host (no port, no brackets) is an IP address or localhost, which cannot take a prefix."""
     if host.lower() == "localhost":

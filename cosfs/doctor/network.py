@@ -14,7 +14,7 @@ from typing import Any, List, Mapping, Optional, Tuple
 from urllib.parse import urlsplit
 
 from cosfs.config import ConnectionConfig
-from cosfs.cos.endpoint import DEFAULT_PORTS, Addressing, ClientConfig, is_address
+from cosfs.cos.endpoint import DEFAULT_PORTS, Addressing, ClientConfig, is_address, with_scheme, without_login
 from cosfs.cos.headers import Headers, parse_http_date
 from cosfs.cos.transport import Transport, TransportFailure, TransportSettings
 from cosfs.doctor.findings import Check, Outcome, ok, warning
@@ -49,7 +49,7 @@ class Network:
         self._connection = connection
         self._target = settings.address().locate(connection.bucket)
         self._addressing = settings.address().addressing
-        self._scheme, self._proxy = settings.address().scheme, settings.proxies.get(settings.address().scheme)
+        self._scheme, self._proxy = settings.address().scheme, settings.proxies.get(settings.address().scheme, "")
         self._transport = Transport(TransportSettings(
             min(settings.connect_timeout_s, CONNECT_TIMEOUT_S), min(settings.read_timeout_s, CONNECT_TIMEOUT_S), 1,
             settings.verify, settings.verify_hostname, settings.proxies))
@@ -72,7 +72,7 @@ class Network:
         where = "path" if self._addressing is Addressing.PATH else "host name"
         text = f"{self._connection.url}, with the bucket in the {where}"
         if self._proxy:
-            text += f", by the proxy {_plain(self._proxy)}"
+            text += f", by the proxy {without_login(self._proxy)}"
         host = self._target.host_name
         if self._scheme == "http" and not (is_address(host) or "-internal." in host):
             return warning(f"{text}; contents and signatures travel unencrypted", "write https:// in url=")
@@ -82,7 +82,7 @@ class Network:
         """Host and port of the first connection: the proxy's, if there is one."""
         parts = urlsplit(self._target.connect_url)
         if self._proxy:
-            parts = urlsplit(self._proxy if "://" in self._proxy else f"http://{self._proxy}")
+            parts = urlsplit(with_scheme(self._proxy))
         return parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 80)
 
     def _dns(self) -> Outcome:
@@ -90,7 +90,7 @@ class Network:
         try:
             rows = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (socket.gaierror, UnicodeError):
-            raise MountError(unresolved(host)) from None
+            raise MountError(unresolved(host, self._proxy)) from None
         addresses = list(dict.fromkeys(str(row[4][0]) for row in rows))
         if addresses == [host]:
             return ok(f"{host} is an address")
@@ -104,7 +104,7 @@ class Network:
             with socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S) as connection:
                 address = connection.getpeername()[0]
         except OSError as exc:
-            raise MountError(unreachable(_plain(self._proxy) if self._proxy else self._connection.url, exc)) from None
+            raise MountError(unreachable(self._connection.url, exc, self._proxy)) from None
         return ok(f"connected to {address} port {port} in {_milliseconds(time.monotonic() - started)}")
 
     def _tls(self) -> Outcome:
@@ -120,6 +120,9 @@ class Network:
                 f"until {time.strftime('%Y-%m-%d', time.gmtime(end_s))} ({left_s / 86400:.0f} days)")
         if left_s < SOON_S:
             return warning(text, "tell who runs the service to renew it; afterwards nothing can be reached")
+        if not self._connection.verify_hostname:
+            return warning(f"{text}; whether it is for this host is not checked",
+                           "leave ssl_verify_hostname=0 out, unless you trust the network")
         return ok(text)
 
     def _ask(self) -> Hello:
@@ -167,12 +170,6 @@ class Network:
 
 def _milliseconds(duration_s: float) -> str:
     return f"{duration_s * 1000:.0f} ms"
-
-
-def _plain(url: str) -> str:
-    """A proxy's URL without the name and password that may be in it."""
-    scheme, separator, rest = url.rpartition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 def _name(certificate: Mapping[str, Any], role: str) -> str:

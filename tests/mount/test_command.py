@@ -122,13 +122,14 @@ def test_version_and_help_need_nothing(command: Command) -> None:
 
 def test_wrong_secret_key(command: Command) -> None:
     command.write_passwd(command.server.secret_id, "wrong" * 6)
-    assert command.refused() == ("the SecretKey does not belong to the SecretId; check the keys in the passwd file "
-                                 f"(bucket {command.server.bucket} at {command.server.url})")
+    assert command.refused() == ("the SecretKey does not belong to the SecretId; check the keys from the file "
+                                 f"{command.passwd} (bucket {command.server.bucket} at {command.server.url})")
 
 
 def test_unknown_secret_id(command: Command) -> None:
     command.write_passwd("AKIDunknown", command.server.secret_key)
-    assert command.refused().startswith("the service does not know the SecretId; check the keys in the passwd file")
+    assert command.refused().startswith("the service does not know the SecretId; check the keys from the file "
+                                        f"{command.passwd} (bucket ")
 
 
 def test_wrong_bucket(command: Command) -> None:
@@ -339,5 +340,5 @@ def test_no_keys_at_all(command: Command, monkeypatch: pytest.MonkeyPatch) -> No
     roles = "cam_role_endpoint=http://127.0.0.1:1/roles"  # nothing outside of this machine is to be asked
     result = command.run([command.bucket, str(command.point), f"-ourl={command.server.url},{roles}"])
     assert result.returncode == 1
-    assert result.stderr.startswith("cosfs: no keys found: ")
+    assert result.stderr.startswith("cosfs: no keys found; ")
     assert result.stderr.count("\n") == 1

@@ -160,7 +160,7 @@ def test_copies_but_for_renames_and_types_of_content(make_mount: MountFactory, s
 
 @pytest.mark.parametrize(("text", "mode", "option", "message"), [
     ("x\n", 0o600, "use_sse=custom:", ", line 1: no key; write base64 of 32 bytes"),
-    ("x\n", 0o644, "load_sse_c=", "lets others at the keys: chmod 600 "),
+    ("x\n", 0o644, "load_sse_c=", "lets others at the keys; set it with: chmod 600 "),
     (".gz\n", 0o600, "ahbe_conf=", ", line 1: no rule; write SUFFIX HEADER VALUE"),
 ])
 def test_a_bad_file_is_refused_before_anything_is_mounted(make_mount: MountFactory, tmp_path: Path, text: str,

@@ -178,7 +178,7 @@ def _(desk: Desk) -> Provoked:
 
 @mistake("wrong value")
 def _(desk: Desk) -> Provoked:
-    return desk.line("retries=many"), {"option": "retries", "value": "many", "allowed": "a whole number from 1 to 100"}
+    return desk.line("retries=many"), {"option": "retries", "value": "many", "allowed": "a whole number, 1 or more"}
 
 
 @mistake("option without -o")
@@ -247,19 +247,19 @@ def _(desk: Desk) -> Provoked:
 @mistake("wrong SecretId")
 def _(desk: Desk) -> Provoked:
     desk.write_passwd(f"AKIDunknown:{desk.server.secret_key}\n")
-    return desk.line(), _bucket_and_url(desk)
+    return desk.line(), _keys_and_bucket(desk)
 
 
 @mistake("wrong SecretKey")
 def _(desk: Desk) -> Provoked:
     desk.write_passwd(f"{desk.server.secret_id}:wrong\n")
-    return desk.line(), _bucket_and_url(desk)
+    return desk.line(), _keys_and_bucket(desk)
 
 
 @mistake("expired token")
 def _(desk: Desk) -> Provoked:
     desk.server.set_faults("kind=expired-token")
-    return desk.line(), _bucket_and_url(desk)
+    return desk.line(), _keys_and_bucket(desk)
 
 
 @mistake("no permission")
@@ -268,8 +268,17 @@ def _(desk: Desk) -> Provoked:
     return desk.line(), {**_bucket_and_url(desk), "code": "AccessDenied"}
 
 
+def _keys_and_bucket(desk: Desk) -> Dict[str, str]:
+    return {"source": f"the file {desk.passwd}", **_bucket_and_url(desk)}
+
+
 def _bucket_and_url(desk: Desk) -> Dict[str, str]:
     return {"bucket": desk.server.bucket, "url": desk.server.url}
+
+
+@mistake("bucket not public")
+def _(desk: Desk) -> Provoked:
+    return desk.line("public_bucket=1"), {**_bucket_and_url(desk), "code": "AccessDenied"}
 
 
 @mistake("wrong bucket")
@@ -301,6 +310,15 @@ def _(desk: Desk) -> Provoked:
     bound.bind(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{bound.getsockname()[1]}"
     return desk.line(url=url), {"url": url, "reason": "Connection refused"}
+
+
+@mistake("proxy unreachable")
+def _(desk: Desk) -> Provoked:
+    bound = desk.stack.enter_context(socket.socket())  # bound and not listening: nobody else can open the port
+    bound.bind(("127.0.0.1", 0))
+    proxy = f"127.0.0.1:{bound.getsockname()[1]}"
+    desk.environment["https_proxy"] = f"http://user:{desk.server.secret_key}@{proxy}"  # which no line shows
+    return desk.line(url=COS_URL), {"proxy": f"http://{proxy}", "reason": "Connection refused"}
 
 
 @mistake("silent endpoint")

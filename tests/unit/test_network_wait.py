@@ -97,6 +97,14 @@ def test_with_a_proxy_that_is_what_must_be_reached(network: Callable[..., Networ
     assert made.addresses == [("proxy.example", 3128), ("127.0.0.1", 9000)]
 
 
+def test_the_password_of_a_proxy_is_not_logged(network: Callable[..., Network],
+                                               expected_logs: Callable[[str], None]) -> None:
+    expected_logs(r"not there yet \(http://proxy\.example:3128: .*\); waiting")  # or this test fails
+    made = network(UNKNOWN)
+    assert made.wait(30, https="http://user:SECRET@proxy.example:3128") == 1
+    assert made.addresses == [("proxy.example", 3128)] * 2
+
+
 @pytest.mark.parametrize(("line", "declared"), [
     (b"cosfs#b-1 /mnt/my\\040bucket fuse ro,_netdev,url=h 0 0", True),
     (b"b-1\t/mnt/my\\040bucket/\tcosfs\t_netdev", True),
