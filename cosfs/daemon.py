@@ -28,6 +28,10 @@ class StartFailed(CosfsError):
     """The work in the background ended before it was ready; the message is its reason."""
 
 
+class LogUnusable(CosfsError):
+    """The log's file cannot be opened."""
+
+
 def run_in_background(work: Callable[[Callable[[], None]], None]) -> None:
     """Run ``work(ready)`` in a new session; returns once it has called ``ready``, and leaves it running.
 
@@ -132,11 +136,18 @@ def reopen_log() -> None:
 
 
 def configure_logging(level: int, log_file: Optional[str], *, foreground: bool, as_json: bool = False) -> None:
-    """Send the package's log to ``log_file``, else to standard error (foreground) or syslog, if there is one."""
+    """Send the package's log to ``log_file``, else to standard error (foreground) or syslog, if there is one.
+
+    Raises: LogUnusable.
+    """
     handler: logging.Handler
     layout = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     if log_file:
-        handler = logging.FileHandler(log_file, encoding="utf-8")
+        try:
+            handler = logging.FileHandler(log_file, encoding="utf-8")
+        except OSError as exc:
+            raise LogUnusable(f"log file {log_file} cannot be written to ({exc.strerror}); give another "
+                              "logfile=") from None
     elif foreground:
         handler = logging.StreamHandler()
     elif Path(SYSLOG_SOCKET).exists():

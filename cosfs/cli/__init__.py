@@ -7,6 +7,9 @@ must not need the packages of another (the server's, FUSE).
 from __future__ import annotations
 
 import importlib
+import io
+import os
+import signal
 import sys
 from typing import Optional, Sequence
 
@@ -17,6 +20,8 @@ _MODULES = {"mount": "mount_named"}
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line (by default the process's own) and return the exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":  # names may have what it cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if argv is None else argv)
     name = "mount"
     if words and words[0] in COMMANDS:
@@ -30,4 +35,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         advice = "install cosfs again" if package == "cosfs" else advice
         print(f"cosfs: the Python module {exc.name} is missing; {advice}", file=sys.stderr)
         return 1
-    return int(command.run(words))
+    try:
+        status = int(command.run(words))
+        print(end="", flush=True)
+    except BrokenPipeError:  # whoever reads the output has seen enough, as head(1) does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return status

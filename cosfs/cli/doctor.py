@@ -8,17 +8,16 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import sys
 import textwrap
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Iterable, List, Optional, Sequence, TextIO, Tuple
+from typing import Iterable, List, Sequence, TextIO, Tuple
 
-from cosfs.cli.mount import WIDTH, UsageError, build, one_line, scan
+from cosfs.cli.bucket_command import build_without_mount_point, run_on_bucket
+from cosfs.cli.mount import WIDTH, CommandLine, UsageError, build, one_line
 from cosfs.daemon import configure_logging
 from cosfs.doctor import Finding, State, examine
-from cosfs.errors import CosfsError
 
 HELP = """\
 usage: cosfs doctor BUCKET-APPID[:/PREFIX] [MOUNTPOINT] -o url=URL[,OPTION...]
@@ -31,7 +30,8 @@ line is ok, a warning, a failure, or skipped, followed by what to do. What
 depends on something that failed is skipped.
 
   --write-test  try what writes, too: one object below PREFIX, of a name that
-                nobody else has, and one upload; both are removed again.
+                nobody else has, and uploads of it; all is removed again, but
+                for versions in a bucket that keeps them.
                 Without it nothing is changed, neither in the bucket nor here
   --json        one list of objects: section, check, state, text, next
 
@@ -61,34 +61,23 @@ def _own_switches(argv: Sequence[str]) -> Tuple[_Switches, List[str]]:
 
 def run(argv: Sequence[str]) -> int:
     """Carry out the command; returns the exit status."""
-    try:
-        switches, words = _own_switches(argv)
-        line = scan(words)
-        if line.show:
-            print(HELP)
-            return 0
-        if len(line.words) not in (1, 2):
-            raise UsageError("one or two words are needed, BUCKET-APPID and MOUNTPOINT; see cosfs doctor --help")
-        with_mount_point = len(line.words) == 2
-        if not with_mount_point:
-            line.words.append(os.curdir)  # the mount command's second word
-        config = build(line)
-        _configure_logging(config.log_level, config.log_file)
-        with closing(examine(config, with_mount_point=with_mount_point, write_test=switches.write_test)) as found:
-            return _report_json(found) if switches.as_json else _report(found, sys.stdout)
-    except CosfsError as exc:
-        print(f"cosfs: {one_line(str(exc))}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+    return run_on_bucket("doctor", HELP, argv, _own_switches, _run)
 
 
-def _configure_logging(level: int, log_file: Optional[str]) -> None:
-    """What is wrong is told by the findings; the log is for those who ask for more than a mount logs by itself."""
-    if level < logging.WARNING:
-        configure_logging(level, log_file, foreground=True)
-    else:
-        logging.getLogger("cosfs").addHandler(logging.NullHandler())
+def _run(line: CommandLine, switches: _Switches) -> int:
+    if len(line.words) not in (1, 2):
+        raise UsageError("one or two words are needed, BUCKET-APPID and MOUNTPOINT; see cosfs doctor --help")
+    with_mount_point = len(line.words) == 2
+    config = build(line) if with_mount_point else build_without_mount_point(line)
+    _configure_logging(config.log_level)
+    with closing(examine(config, with_mount_point=with_mount_point, write_test=switches.write_test)) as found:
+        return _report_json(found) if switches.as_json else _report(found, sys.stdout)
+
+
+def _configure_logging(level: int) -> None:
+    """What is wrong is told by the findings; warnings are for those who ask for more than a mount logs by itself. The
+    log does not go to ``logfile=``, which would be made: nothing is changed here."""
+    configure_logging(level if level < logging.WARNING else max(level, logging.ERROR), None, foreground=True)
 
 
 def _report_json(found: Iterable[Finding]) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import getopt
 import json
 import os
-from typing import Any, Dict
+from typing import Any, Callable, Dict, Sequence
 
+from cosfs.cli.mount import reported
 from cosfs.errors import CosfsError
 
 Stats = Dict[str, Any]
@@ -15,6 +17,27 @@ Stats = Dict[str, Any]
 
 class NoStats(CosfsError):
     """There is nothing to read there; the message is the whole line shown, but for the program's name."""
+
+
+def run_on_mount(name: str, text: str, argv: Sequence[str], switches: Sequence[str],
+                 work: Callable[[str, Dict[str, str]], int]) -> int:
+    """Carry out the command ``name``, whose ``--help`` is ``text``; returns the exit status.
+
+    ``switches``: its long ones, as getopt(3) has them. ``work`` gets the mount point as given, and those given.
+    """
+    def carry_out() -> int:
+        try:
+            found, words = getopt.gnu_getopt(list(argv), "h", ["help", *switches])
+        except getopt.GetoptError as exc:
+            raise NoStats(f"{exc.msg}; see cosfs {name} --help") from None
+        given = dict(found)
+        if given.keys() & {"-h", "--help"}:
+            print(text)
+            return 0
+        if len(words) != 1:
+            raise NoStats(f"one word is needed, the mount point; see cosfs {name} --help")
+        return work(words[0], given)
+    return reported(carry_out)
 
 
 def find_mount(word: str) -> str:

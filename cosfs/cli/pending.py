@@ -15,8 +15,8 @@ from cosfs.cos.interface import PendingUpload
 from cosfs.daemon import configure_logging
 from cosfs.errors import CosException
 from cosfs.executor import WorkerPool
-from cosfs.mount import open_client
-from cosfs.preflight import MountError, explain
+from cosfs.mount import client_config, credentials_of
+from cosfs.preflight import MountError, explain, source_of
 
 _ABORTS_AT_ONCE = 16
 
@@ -28,7 +28,8 @@ class Uploads:
         """Raises: MountError."""
         self._connection = config.connection
         self._prefix = config.filesystem.prefix
-        self._client: BucketClient = open_client(config.connection)
+        self._keys = credentials_of(config.connection)
+        self._client = BucketClient(client_config(config.connection, self._keys))
 
     def __enter__(self) -> Uploads:
         return self
@@ -41,7 +42,7 @@ class Uploads:
         try:
             found = self._client.list_multipart_uploads(self._prefix + prefix)
         except CosException as exc:
-            raise MountError(explain(exc, self._connection)) from exc
+            raise MountError(explain(exc, self._connection, source_of(self._keys))) from exc
         latest_s = time.time() + self._client.learned.clock_offset_s - older_than_s
         return sorted((upload for upload in found if not older_than_s or upload.initiated_s <= latest_s),
                       key=lambda upload: (upload.key, upload.initiated_s))
@@ -89,7 +90,7 @@ def agreed(question: str) -> bool:
 
 def utility(config: MountConfig) -> int:
     """The C++ tool's utility mode: show all, ask, abort all. Returns the exit status. Raises: MountError."""
-    configure_logging(config.log_level, config.log_file, foreground=True)
+    configure_logging(config.log_level, config.log_file, foreground=True, as_json=config.log_as_json)
     with Uploads(config) as uploads:
         found = uploads.find()
         if not found:

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import sys
 import time
 from dataclasses import dataclass
 from typing import List, Optional, Sequence, Tuple
 
-from cosfs.cli.mount import UsageError, build, one_line, scan
+from cosfs.cli.bucket_command import build_without_mount_point, run_on_bucket
+from cosfs.cli.mount import CommandLine, UsageError, one_line
 from cosfs.config import MountConfig
 from cosfs.daemon import configure_logging
-from cosfs.errors import CosfsError
 from cosfs.mount import export_waiting, list_waiting, recover
 
 HELP = """\
@@ -85,27 +83,20 @@ def _own_switches(argv: Sequence[str]) -> Tuple[_Switches, List[str]]:
 
 def run(argv: Sequence[str]) -> int:
     """Carry out the command; returns the exit status."""
-    try:
-        switches, words = _own_switches(argv)
-        line = scan(words)
-        if line.show:
-            print(HELP)
-            return 0
-        if len(line.words) != 1:
-            raise UsageError("one word is needed, BUCKET-APPID or BUCKET-APPID:/PREFIX; see cosfs recover --help")
-        line.words.append(os.curdir)  # the mount command's second word; nothing is mounted
-        config = build(line)
-        configure_logging(min(config.log_level, logging.INFO), config.log_file, foreground=True)
-        if switches.show:
-            return _list(config)
-        if switches.export is not None:
-            return _export(config, os.path.abspath(switches.export), discard=switches.discard)
-        return _recover(config)
-    except CosfsError as exc:
-        print(f"cosfs: {one_line(str(exc))}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+    return run_on_bucket("recover", HELP, argv, _own_switches, _run)
+
+
+def _run(line: CommandLine, switches: _Switches) -> int:
+    if len(line.words) != 1:
+        raise UsageError("one word is needed, BUCKET-APPID or BUCKET-APPID:/PREFIX; see cosfs recover --help")
+    config = build_without_mount_point(line)
+    configure_logging(min(config.log_level, logging.INFO), config.log_file, foreground=True,
+                      as_json=config.log_as_json)
+    if switches.show:
+        return _list(config)
+    if switches.export is not None:
+        return _export(config, os.path.abspath(switches.export), discard=switches.discard)
+    return _recover(config)
 
 
 def _recover(config: MountConfig) -> int:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import getopt
 import json
-import sys
-from typing import Sequence
+from typing import Dict, Sequence
 
-from cosfs.cli.mount_stats import NoStats, find_mount, read_stats
+from cosfs.cli.mount_stats import find_mount, read_stats, run_on_mount
 from cosfs.cli.stats_view import picture
 
 HELP = """\
@@ -28,20 +26,10 @@ memory is in no count. Prices: the option request_price of the mount."""
 
 def run(argv: Sequence[str]) -> int:
     """Carry out the command; returns the exit status."""
-    try:
-        switches, words = getopt.gnu_getopt(list(argv), "h", ["help", "json"])
-        names = {name for name, _ in switches}
-        if names & {"-h", "--help"}:
-            print(HELP)
-            return 0
-        if len(words) != 1:
-            raise NoStats("one word is needed, the mount point; see cosfs stats --help")
-        stats = read_stats(find_mount(words[0]), words[0])
-    except getopt.GetoptError as exc:
-        print(f"cosfs: {exc.msg}; see cosfs stats --help", file=sys.stderr)
-        return 1
-    except NoStats as exc:
-        print(f"cosfs: {exc}", file=sys.stderr)
-        return 1
-    print(json.dumps(stats, indent=1) if "--json" in names else "\n".join(picture(stats)))
+    return run_on_mount("stats", HELP, argv, ["json"], _show)
+
+
+def _show(word: str, given: Dict[str, str]) -> int:
+    stats = read_stats(find_mount(word), word)
+    print(json.dumps(stats, indent=1) if "--json" in given else "\n".join(picture(stats)))
     return 0

@@ -5,7 +5,6 @@ One thread; it waits for the keyboard between two looks. The terminal is put bac
 
 from __future__ import annotations
 
-import getopt
 import os
 import select
 import shutil
@@ -15,9 +14,9 @@ import termios
 import time
 import tty
 from contextlib import contextmanager
-from typing import Iterator, List, NoReturn, Sequence
+from typing import Dict, Iterator, List, NoReturn, Sequence
 
-from cosfs.cli.mount_stats import NoStats, find_mount, read_stats
+from cosfs.cli.mount_stats import NoStats, find_mount, read_stats, run_on_mount
 from cosfs.cli.stats_view import picture
 
 HELP = """\
@@ -43,28 +42,16 @@ _HOME, _REST_OF_LINE, _REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 
 def run(argv: Sequence[str]) -> int:
     """Carry out the command; returns the exit status."""
-    try:
-        switches, words = getopt.gnu_getopt(list(argv), "h", ["help", "once", "interval="])
-        given = dict(switches)
-        if "-h" in given or "--help" in given:
-            print(HELP)
-            return 0
-        if len(words) != 1:
-            raise NoStats("one word is needed, the mount point; see cosfs top --help")
-        interval_s = _interval(given.get("--interval", "1"))
-        mount_point = find_mount(words[0])
-        if "--once" in given or not sys.stdout.isatty() or not sys.stdin.isatty():
-            _once(mount_point, words[0], interval_s)
-        else:
-            _live(mount_point, words[0], interval_s)
-    except getopt.GetoptError as exc:
-        print(f"cosfs: {exc.msg}; see cosfs top --help", file=sys.stderr)
-        return 1
-    except NoStats as exc:
-        print(f"cosfs: {exc}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+    return run_on_mount("top", HELP, argv, ["once", "interval="], _watch)
+
+
+def _watch(word: str, given: Dict[str, str]) -> int:
+    interval_s = _interval(given.get("--interval", "1"))
+    mount_point = find_mount(word)
+    if "--once" in given or not sys.stdout.isatty() or not sys.stdin.isatty():
+        _once(mount_point, word, interval_s)
+    else:
+        _live(mount_point, word, interval_s)
     return 0
 
 

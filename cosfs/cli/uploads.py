@@ -5,18 +5,14 @@ Options and credentials are those of the mount command (cosfs/cli/mount.py).
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import sys
 from dataclasses import dataclass
 from typing import List, Sequence, Tuple
 
-from cosfs.cli.mount import UsageError, build, one_line, scan
+from cosfs.cli.bucket_command import build_without_mount_point, run_on_bucket
+from cosfs.cli.mount import CommandLine, UsageError
 from cosfs.cli.pending import Uploads, agreed, show
-from cosfs.config import MountConfig
 from cosfs.daemon import configure_logging
-from cosfs.errors import CosfsError
 
 HELP = """\
 usage: cosfs uploads list BUCKET-APPID[:/PREFIX] -o url=URL[,OPTION...]
@@ -60,7 +56,7 @@ class _Switches:
 
 def parse_age(text: str) -> float:
     """Seconds of ``1d12h``. Raises: UsageError."""
-    parts = re.findall(r"(\d+)([smhdw])", text.lower(), re.ASCII)
+    parts = re.findall(r"(\d{1,9})([smhdw])", text.lower(), re.ASCII)
     if not parts or "".join(number + unit for number, unit in parts) != text.lower():
         raise UsageError(f"--older-than {text} is wrong; give an age such as 90m, 12h, 7d, 2w or 1d12h")
     return float(sum(int(number) * _UNITS_S[unit] for number, unit in parts))
@@ -90,32 +86,21 @@ def _own_switches(argv: Sequence[str]) -> Tuple[_Switches, List[str]]:
 
 def run(argv: Sequence[str]) -> int:
     """Carry out the command; returns the exit status."""
-    try:
-        switches, words = _own_switches(argv)
-        line = scan(words)
-        if line.show:
-            print(HELP)
-            return 0
-        action = line.words.pop(0) if line.words else ""
-        if action not in ("list", "abort"):
-            raise UsageError(f"cosfs uploads {action or 'alone'} is no command; write cosfs uploads list BUCKET-APPID, "
-                             "or abort, see cosfs uploads --help")
-        if switches.yes and action == "list":
-            raise UsageError("--yes goes with abort; list changes nothing")
-        if len(line.words) != 1:
-            raise UsageError(f"one word is needed after {action}, BUCKET-APPID or BUCKET-APPID:/PREFIX; see cosfs "
-                             "uploads --help")
-        line.words.append(os.curdir)  # the mount command's second word; nothing is mounted
-        return _run(action, build(line), switches)
-    except CosfsError as exc:
-        print(f"cosfs: {one_line(str(exc))}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+    return run_on_bucket("uploads", HELP, argv, _own_switches, _run)
 
 
-def _run(action: str, config: MountConfig, switches: _Switches) -> int:
-    configure_logging(config.log_level, config.log_file, foreground=True)
+def _run(line: CommandLine, switches: _Switches) -> int:
+    action = line.words.pop(0) if line.words else ""
+    if action not in ("list", "abort"):
+        raise UsageError(f"cosfs uploads {action or 'alone'} is no command; write cosfs uploads list BUCKET-APPID, "
+                         "or abort, see cosfs uploads --help")
+    if switches.yes and action == "list":
+        raise UsageError("--yes goes with abort; list changes nothing")
+    if len(line.words) != 1:
+        raise UsageError(f"one word is needed after {action}, BUCKET-APPID or BUCKET-APPID:/PREFIX; see cosfs "
+                         "uploads --help")
+    config = build_without_mount_point(line)
+    configure_logging(config.log_level, config.log_file, foreground=True, as_json=config.log_as_json)
     with Uploads(config) as uploads:
         found = uploads.find(switches.prefix, older_than_s=switches.older_than_s)
         show(found)

@@ -1,7 +1,7 @@
 """The keys, the bucket, its region, and each permission that a mount needs.
 
-What reads is tried on what is there. What writes is tried only if that is asked for, on one object and one upload of a
-name that nobody else has, below the prefix; both are removed again, also when the examination is broken off.
+What reads is tried on what is there. What writes is tried only if that is asked for, on one object and its uploads, of
+a name that nobody else has, below the prefix; all is removed again, also when the examination is broken off.
 """
 
 from __future__ import annotations
@@ -11,20 +11,19 @@ import re
 import time
 import uuid
 from dataclasses import replace
-from typing import Callable, List, Optional, TypeVar
+from typing import Callable, List, Optional, Set, TypeVar
 from urllib.parse import urlsplit
 
 from cosfs.config import MountConfig
 from cosfs.cos.client import BucketClient
-from cosfs.cos.credentials import CredentialsProvider
-from cosfs.cos.endpoint import ClientConfig
-from cosfs.cos.interface import ObjectHeaders
+from cosfs.cos.credentials import FileCredentials, FoundCredentials
+from cosfs.cos.interface import ObjectHeaders, StoredObject
 from cosfs.cos.retry import RetryPolicy
 from cosfs.doctor.findings import Check, Outcome, ok, skipped, warning
 from cosfs.doctor.network import Hello
 from cosfs.errors import AccessDenied, CosException, ObjectArchived, ObjectNotFound
-from cosfs.mount import credentials_of
-from cosfs.preflight import CONNECT_TIMEOUT_S, MountError, explain, find_bucket
+from cosfs.mount import client_config, credentials_of
+from cosfs.preflight import CONNECT_TIMEOUT_S, MountError, explain, find_bucket, source_of
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +31,8 @@ KEYS = "Keys and bucket"
 PERMISSIONS = "Permissions"
 RETRY = RetryPolicy(attempts=2, deadline_s=CONNECT_TIMEOUT_S)
 """One more sending, for a connection that was cut by chance."""
+SOON_S = 600.0
+"""Keys that end sooner should be there anew; that is how early a mount asks for those that it can ask for."""
 SAMPLE_KEYS = 100
 """Rows looked at for an object to read; folders' markers have no content."""
 TEST_NAME = ".cosfs-doctor-"
@@ -46,14 +47,11 @@ _GLOBAL = frozenset(("accelerate", "accelerate-overseas"))
 class Bucket:
     """The checks. ``hello``: gives the answer to the first request, which may name the region."""
 
-    def __init__(self, config: MountConfig, settings: ClientConfig, hello: Callable[[], Optional[Hello]], *,
-                 write_test: bool) -> None:
+    def __init__(self, config: MountConfig, hello: Callable[[], Optional[Hello]], *, write_test: bool) -> None:
         self._config = config
         self._connection = config.connection
         self._prefix = config.filesystem.prefix
-        self._settings = replace(settings, retry=RETRY,
-                                 connect_timeout_s=min(settings.connect_timeout_s, CONNECT_TIMEOUT_S),
-                                 read_timeout_s=min(settings.read_timeout_s, CONNECT_TIMEOUT_S))
+        self._source = ""
         self._hello = hello
         self._write_test = write_test
         self._client: Optional[BucketClient] = None
@@ -63,6 +61,9 @@ class Bucket:
         self._test_key = f"{self._prefix}{TEST_NAME}{uuid.uuid4().hex}"
         self._left_object = False
         self._left_upload: Optional[str] = None
+        self._versioned = False
+        self._told: Set[str] = set()
+        """What findings have said of what is left."""
 
     def checks(self) -> List[Check]:
         return [
@@ -74,26 +75,34 @@ class Bucket:
             Check(PERMISSIONS, "head", self._head, ("bucket",)),
             Check(PERMISSIONS, "get", self._get, ("bucket",)),
             Check(PERMISSIONS, "multipart", self._multipart, ("bucket",)),
-            # when the object could not be put there is nothing to be deleted
-            Check(PERMISSIONS, "delete", self._delete, ("put",) if self._writes() else ("bucket",)),
+            Check(PERMISSIONS, "delete", self._delete, ("bucket",)),
         ]
 
     def close(self) -> None:
         """Remove what the checks have not removed themselves. Blocks for a request or two, if there is anything."""
-        if self._client is None:
+        client, key, upload_id = self._client, self._test_key, self._left_upload
+        if client is None:
             return
+        if upload_id is not None:
+            self._remove(_upload(key, upload_id), lambda: client.abort_multipart_upload(key, upload_id))
+        if self._left_object:
+            self._remove(key, lambda: client.delete_object(key))
+        client.close()
+
+    def _remove(self, what: str, call: Callable[[], None]) -> None:
         try:
-            if self._left_upload is not None:
-                self._client.abort_multipart_upload(self._test_key, self._left_upload)
-            if self._left_object:
-                self._client.delete_object(self._test_key)
+            call()
         except CosException as exc:
-            log.debug("what was written could not be removed: %s", exc)  # the finding has told so
-        self._client.close()
+            if what not in self._told:
+                log.error("%s could not be removed (%s); remove it by hand", what, exc)
 
     def _keys(self) -> Outcome:
         provider = credentials_of(self._connection)
-        self._client = BucketClient(replace(self._settings, credentials=provider))
+        self._source = source_of(provider)
+        settings = client_config(self._connection, provider)
+        self._client = BucketClient(replace(
+            settings, retry=RETRY, connect_timeout_s=min(settings.connect_timeout_s, CONNECT_TIMEOUT_S),
+            read_timeout_s=min(settings.read_timeout_s, CONNECT_TIMEOUT_S)))
         if provider is None:
             return ok("none: requests are not signed, as public_bucket says")
         return _described(provider)
@@ -102,7 +111,7 @@ class Bucket:
         try:
             info, _ = find_bucket(self._usable(), self._prefix)
         except CosException as exc:
-            raise MountError(explain(exc, self._connection)) from None
+            raise MountError(explain(exc, self._connection, self._source)) from None
         self._answered = True
         if info is None:
             return ok(f"{self._connection.bucket} answers, to a listing only, as for keys limited to a prefix")
@@ -142,13 +151,16 @@ class Bucket:
             return self._not_tried()
         self._left_object = True  # also when the answer is lost
         try:
-            self._permitted("putting objects", "PutObject", lambda: self._usable().put_object(
-                self._test_key, TEST_BODY, headers=ObjectHeaders()))
+            self._permitted("putting objects", "PutObject", lambda: self._note(self._usable().put_object(
+                self._test_key, TEST_BODY, headers=ObjectHeaders())))
         except MountError as exc:
             self._left_object = not isinstance(exc.__cause__, AccessDenied)
             raise
         self._sample = self._test_key
         return ok(f"put {self._test_key}, {len(TEST_BODY)} bytes")
+
+    def _note(self, stored: StoredObject) -> None:
+        self._versioned |= stored.version_id not in (None, "null")
 
     def _head(self) -> Outcome:
         return self._tried_on_sample("asking for objects", "HeadObject",
@@ -175,25 +187,43 @@ class Bucket:
         if not self._writes():
             return self._not_tried()
         client, key = self._usable(), self._test_key
-        self._left_upload = upload_id = self._permitted(
-            "starting multipart uploads", "InitiateMultipartUpload",
-            lambda: client.create_multipart_upload(key, headers=ObjectHeaders()))
+        upload_id = self._begun()
+        part = self._permitted("sending parts", "UploadPart", lambda: client.upload_part(key, upload_id, 1, TEST_BODY))
+        self._left_object = True  # also when the answer is lost
+        self._permitted("completing multipart uploads", "CompleteMultipartUpload",
+                        lambda: self._note(client.complete_multipart_upload(key, upload_id, [part])))
+        self._left_upload = None
+        upload_id = self._begun()
         try:
             self._permitted("aborting multipart uploads", "AbortMultipartUpload",
                             lambda: client.abort_multipart_upload(key, upload_id))
         except MountError as exc:
-            raise MountError(f"{exc}, and abort upload {upload_id} of {key}") from exc
+            self._told.add(_upload(key, upload_id))
+            raise MountError(f"{exc}, and abort {_upload(key, upload_id)}") from exc
         self._left_upload = None
-        return ok("started an upload and aborted it")
+        return ok("stored the object in parts, started another upload and aborted it")
+
+    def _begun(self) -> str:
+        """The id of an upload, which ``close`` aborts if nothing else does."""
+        self._left_upload = self._permitted(
+            "starting multipart uploads", "InitiateMultipartUpload",
+            lambda: self._usable().create_multipart_upload(self._test_key, headers=ObjectHeaders()))
+        return self._left_upload
 
     def _delete(self) -> Outcome:
         if not self._writes():
             return self._not_tried()
+        if not self._left_object:
+            return skipped("not tried: no object could be put")
         try:
             self._permitted("deleting objects", "DeleteObject", lambda: self._usable().delete_object(self._test_key))
         except MountError as exc:
+            self._told.add(self._test_key)
             raise MountError(f"{exc}, and delete {self._test_key}") from exc
         self._left_object = False
+        if self._versioned:
+            return warning(f"deleted it again; the bucket keeps versions, and so those of {self._test_key} stay",
+                           "remove them in the console, or by a lifecycle rule")
         return ok("deleted it again")
 
     def _writes(self) -> bool:
@@ -220,20 +250,26 @@ class Bucket:
             grant = f"{resource} to these keys" if self._connection.aws_v4 else f"name/cos:{action} on {resource}"
             raise MountError(f"{what} is denied ({reason}); grant {grant}") from exc
         except CosException as exc:
-            raise MountError(explain(exc, self._connection)) from exc
+            raise MountError(explain(exc, self._connection, self._source)) from exc
 
 
-def _described(provider: CredentialsProvider) -> Outcome:
+def _upload(key: str, upload_id: str) -> str:
+    return f"upload {upload_id} of {key}"
+
+
+def _described(provider: FoundCredentials) -> Outcome:
     """Where the keys come from, and how long they last; never what they are."""
     credentials = provider.get()
-    text = f"from {getattr(provider, 'source', 'a place that it does not tell')}"
-    # of those that are asked for anew when they end; others are fixed, and do not say when they end
+    text = f"from {provider.source}"
     expires_s: Optional[float] = getattr(provider, "expires_s", None)
     if expires_s is not None:
         left_s = expires_s - time.time()
         if left_s <= 0:
             raise MountError(f"{text}: temporary, and ended; fetch new ones")
-        return ok(f"{text}: temporary, for {_span(left_s)} from now")
+        text = f"{text}: temporary, for {_span(left_s)} from now"
+        if left_s < SOON_S and isinstance(provider, FileCredentials):  # others are asked for anew before they end
+            return warning(text, "have new ones written there; a mount takes them when the file changes")
+        return ok(text)
     if credentials.token is not None:
         return ok(f"{text}: temporary (with a session token); when they end is not said")
     return ok(text)

@@ -20,6 +20,7 @@ from cosfs.preflight import (
     check_cache_folder,
     check_device,
     check_helper,
+    check_mime_file,
     check_mount_point,
     check_staging_folder,
     find_helper,
@@ -57,6 +58,7 @@ class Machine:
             Check(LOCAL, "use_cache", self._cache),
             Check(LOCAL, "state_dir", self._state),
             Check(LOCAL, "logfile", self._log_file),
+            *([Check(LOCAL, "mime", self._mime_file)] if self._config.mime_file else []),
         ]
 
     def _device(self) -> Outcome:
@@ -146,6 +148,11 @@ class Machine:
             reason = "it cannot be opened for writing"
         if reason:
             raise MountError(f"log file {path} cannot be written to ({reason}); give another logfile=")
+        return ok(path)
+
+    def _mime_file(self) -> Outcome:
+        path = str(self._config.mime_file)
+        check_mime_file(path)
         return ok(path)
 
     def _space(self, folder: str, option: str, effect: str) -> Outcome:

@@ -6,54 +6,25 @@ import json
 import os
 import pty
 import re
-import signal
 import socket
 import ssl
 import subprocess
 import sys
 import threading
-import time
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
+from typing import Iterator, List, Optional
 
 import pytest
 
 from cosfs.cli import main
 from cosfs.cos.interface import ObjectClient, ObjectHeaders
 from tests.conftest import require_fuse
-from tests.support.mistakes import CERTIFICATE, LIMIT_S, Desk, in_own_namespace
+from tests.support.doctor import NETWORK, PERMISSIONS, READING, Doctor, states
+from tests.support.mistakes import CERTIFICATE, LIMIT_S, in_own_namespace
 from tests.support.mount import REPOSITORY
 from tests.support.raw_server import RawServer, answer
 from tests.support.server import CosServer
 
 pytestmark = pytest.mark.mount
-
-READING = {"HEAD", "GET"}
-NETWORK = ["endpoint", "dns", "tcp", "tls", "answer", "clock"]
-PERMISSIONS = ["list", "put", "head", "get", "multipart", "delete"]
-Findings = Dict[str, Dict[str, str]]
-
-
-class Doctor(Desk):
-    """A desk from which ``cosfs doctor`` is called."""
-
-    def __init__(self, server: CosServer, prefix: str) -> None:
-        super().__init__(server)
-        self.prefix = prefix
-        self.bucket = f"{server.bucket}:/{prefix}"
-
-    def call(self, *options: str, switches: Sequence[str] = (), wrapper: Sequence[str] = (),
-             **words: Any) -> subprocess.CompletedProcess[str]:
-        result = self.command(["doctor", *self.words(*options, **{"bucket": self.bucket, **words}), *switches], wrapper)
-        assert self.server.secret_key not in result.stdout + result.stderr
-        assert result.stderr == "", result.stderr
-        return result
-
-    def findings(self, *options: str, switches: Sequence[str] = (), status: int = 0, **words: Any) -> Findings:
-        result = self.call(*options, switches=["--json", *switches], **words)
-        found = json.loads(result.stdout)
-        assert result.returncode == status, found
-        assert status == any(finding["state"] == "failure" for finding in found)
-        return {finding["check"]: finding for finding in found}
 
 
 @pytest.fixture
@@ -63,17 +34,6 @@ def doctor(server: CosServer, folder: str) -> Iterator[Doctor]:
     server.clear_requests()
     yield made
     made.close()
-
-
-def states(found: Findings, names: Sequence[str]) -> List[str]:
-    return [found[name]["state"] for name in names]
-
-
-def wait_for(probe: Callable[[], Any], what: str) -> None:
-    limit = time.monotonic() + LIMIT_S
-    while not probe():
-        assert time.monotonic() < limit, f"no {what}"
-        time.sleep(0.02)
 
 
 def test_all_is_well_and_nothing_is_changed(doctor: Doctor, client: ObjectClient) -> None:
@@ -93,72 +53,29 @@ def test_all_is_well_and_nothing_is_changed(doctor: Doctor, client: ObjectClient
     assert sorted(os.listdir(doctor.folder)) == ["mnt", "passwd"]
 
 
-def test_writing_is_tried_below_the_prefix_and_undone(doctor: Doctor, client: ObjectClient) -> None:
-    found = doctor.findings(switches=["--write-test"])
+def test_files_that_options_name_are_looked_at_and_none_is_made(doctor: Doctor) -> None:
+    missing, log = doctor.folder / "missing", doctor.folder / "log"
 
-    assert states(found, PERMISSIONS) == ["ok"] * 6
-    changes = [request for request in doctor.server.requests() if request["method"] not in READING]
-    assert [request["op"] for request in changes] == [
-        "put_object", "create_multipart_upload", "abort_multipart_upload", "delete_object"]
-    [key] = {request["key"] for request in changes}
-    assert key.startswith(f"{doctor.prefix}.cosfs-doctor-")
-    assert client.list_objects(doctor.prefix).objects == ()
-    assert [key for key, _ in doctor.server.pending_uploads() if key.startswith(doctor.prefix)] == []
+    found = doctor.findings(f"ahbe_conf={missing}", f"mime={missing}", f"logfile={log}", "dbglevel=critical", status=1)
+    assert found["keys"]["text"] == f"{missing} cannot be read (No such file or directory)"
+    assert found["mime"]["text"] == f"mime file {missing} cannot be read (No such file or directory)"
+    assert found["answer"]["state"] == "ok"
 
-
-def test_a_read_only_mount_needs_no_writing(doctor: Doctor) -> None:
-    found = doctor.findings("ro", switches=["--write-test"])
-
-    assert found["put"]["text"] == found["delete"]["text"] == "not needed by a mount with ro"
-    assert {request["method"] for request in doctor.server.requests()} == READING
+    result = doctor.command(["doctor", *doctor.words(f"logfile={log}", "dbglevel=debug"), "--json"])
+    assert (result.returncode, log.exists()) == (0, False)
 
 
-ACTIONS = {"list": "GetBucket", "put": "PutObject", "get": "GetObject", "multipart": "InitiateMultipartUpload",
-           "delete": "DeleteObject"}
-
-
-@pytest.mark.parametrize(("denied", "skipped"), [
-    ({"list": "list_objects", "get": "get_object", "multipart": "create_multipart_upload"}, []),
-    ({"put": "put_object"}, ["delete"]),
-    ({"delete": "delete_object"}, []),
-])
-def test_a_missing_permission_is_named(doctor: Doctor, client: ObjectClient, denied: Dict[str, str],
-                                       skipped: List[str]) -> None:
-    client.put_object(doctor.prefix + "file", b"content", headers=ObjectHeaders())
-    doctor.server.set_faults(*(f"kind=status,status=403,code=AccessDenied,op={op}" for op in denied.values()))
-
-    found = doctor.findings(switches=["--write-test"], status=1)
-
-    assert {name: found[name]["state"] for name in PERMISSIONS} == {
-        **dict.fromkeys(PERMISSIONS, "ok"), **dict.fromkeys(denied, "failure"), **dict.fromkeys(skipped, "skipped")}
-    for name in denied:
-        assert "is denied (AccessDenied)" in found[name]["text"]
-        grant = f"grant name/cos:{ACTIONS[name]} on {doctor.server.bucket}/{doctor.prefix}*"
-        assert re.fullmatch(re.escape(grant) + (rf", and delete {doctor.prefix}\.cosfs-doctor-\w{{32}}"
-                                                if name == "delete" else ""), found[name]["next"])
-
-
-def test_what_was_written_is_removed_when_a_later_check_fails(doctor: Doctor, client: ObjectClient) -> None:
-    doctor.server.set_faults("kind=status,status=500,code=InternalError,op=delete_object,times=2")
-
-    found = doctor.findings(switches=["--write-test"], status=1)
-
-    assert found["delete"]["state"] == "failure"
-    assert client.list_objects(doctor.prefix).objects == ()
-
-
-def test_what_was_written_is_removed_when_the_user_interrupts(doctor: Doctor, client: ObjectClient) -> None:
-    doctor.server.set_faults("kind=stall,seconds=30,op=get_object")
-    process = subprocess.Popen([sys.executable, "-m", "cosfs", "doctor", *doctor.words(bucket=doctor.bucket),
-                                "--write-test"], env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    # head has been answered, so get is under way
-    wait_for(lambda: doctor.server.requests(op="head_object"), "check on the written object")
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=LIMIT_S)
-
-    assert (process.returncode, err) == (128 + signal.SIGINT, "")
-    assert client.list_objects(doctor.prefix).objects == ()
+def test_every_failure_has_its_next_step(doctor: Doctor) -> None:
+    def next_step(*options: str) -> str:
+        return doctor.findings(*options, status=1)["keys"]["next"]
+    doctor.passwd.chmod(0o644)
+    assert next_step() == f"set it with: chmod 600 {doctor.passwd}"
+    doctor.write_passwd("nonsense\n")
+    assert next_step() == "correct it, or put # in front"
+    doctor.write_passwd("COSSecretKey=x\n")
+    assert next_step() == "write both into it"
+    doctor.passwd.unlink()
+    assert next_step() == "write SecretId:SecretKey into it and set its mode to 600"
 
 
 def test_what_depends_on_a_failure_is_skipped_and_the_rest_is_looked_at(doctor: Doctor) -> None:
@@ -231,9 +148,9 @@ def test_certificate_and_its_end(doctor: Doctor) -> None:
     with RawServer(*forbidden, tls=context) as server:
         doctor.environment["CURL_CA_BUNDLE"] = str(CERTIFICATE)
         found = doctor.findings("ssl_verify_hostname=0", url=server.url, status=1)
-        assert found["tls"]["state"] == "ok"
-        assert re.match(r"certificate of other\.example by other\.example, valid until 2126-10-29 \(\d+ days\)",
-                        found["tls"]["text"])
+        assert found["tls"]["state"] == "warning"
+        assert re.match(r"certificate of other\.example by other\.example, valid until 2126-10-29 \(\d+ days\); "
+                        "whether it is for this host is not checked", found["tls"]["text"])
 
         found = doctor.findings(url=server.url, status=1)
         assert found["tls"]["state"] == "failure"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Optional
 
 import pytest
 
+from cosfs.cos.credentials import FileCredentials
 from cosfs.cos.signing import Credentials
 from cosfs.doctor.bucket import _described
 from cosfs.doctor.findings import Check, Outcome, State, ok, run_checks, skipped, warning
@@ -66,8 +68,11 @@ class Keys:
     def get(self) -> Credentials:
         return Credentials("id", "secret", self.token)
 
-    def refresh(self, rejected: Credentials) -> Credentials:
+    def refresh(self, rejected: Credentials, *, certain: bool = True) -> Credentials:  # noqa: ARG002 - of the protocol
         return rejected
+
+    def reload(self) -> None:
+        """There are no others."""
 
 
 def test_keys_and_how_long_they_last() -> None:
@@ -76,5 +81,19 @@ def test_keys_and_how_long_they_last() -> None:
                                                "said")
     found = _described(Keys("the-token", expires_s=time.time() + 7260))
     assert found == ok("from somewhere: temporary, for 2 h 00 min from now")
+    assert _described(Keys("the-token", expires_s=time.time() + 90)).state is State.OK  # it is renewed before
     with pytest.raises(MountError, match="temporary, and ended; fetch new ones"):
         _described(Keys("the-token", expires_s=time.time() - 1))
+
+
+@pytest.mark.parametrize(("left_s", "state", "text"), [
+    (7260, State.OK, "for 2 h 01 min"), (290, State.WARNING, "for 4 min")])
+def test_keys_of_a_file_that_says_when_they_end(tmp_path: Path, left_s: int, state: State, text: str) -> None:
+    path = tmp_path / "passwd"
+    ends = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + left_s + 1))
+    path.write_text(f"COSAccessKeyId=id\nCOSSecretKey=key\nCOSAccessToken=token\nCOSAccessTokenExpire={ends}\n")
+    path.chmod(0o600)
+
+    found = _described(FileCredentials(path))
+
+    assert (found.state, found.text) == (state, f"from the file {path}: temporary, {text} from now")
