@@ -25,7 +25,7 @@ from cosfs.cos.endpoint import is_address
 from cosfs.errors import CosfsError
 from cosfs.mount import mount
 from cosfs.network_wait import BOOT_WAIT_S, declared_in_fstab
-from cosfs.units import MIN_PART_BYTES, S3_MIN_PART_BYTES
+from cosfs.units import MIB, MIN_PART_BYTES, S3_MIN_PART_BYTES
 from cosfs.version import __version__
 
 WIDTH = 80
@@ -90,7 +90,7 @@ def _value_of(option: Option, name: str, text: Optional[str]) -> Any:
         raise UsageError(f"option {name}={text} is wrong; {name} takes no value")
     try:
         return option.value.parse(text)
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, OSError):  # the last: a relative path in a folder that is gone
         raise UsageError(f"option {name}={text} is wrong; give {option.value.allowed}") from None
 
 
@@ -119,8 +119,8 @@ def split_options(text: str) -> Iterator[Tuple[str, Optional[str]]]:
     """Names and values of options joined by commas; a comma within a value stands there as ``\\,``."""
     for item in re.split(r"(?<!\\),", text):
         name, equals, value = item.replace("\\,", ",").partition("=")
-        if name:
-            yield name, value if equals else None
+        if name.strip():
+            yield name.strip(), value if equals else None
 
 
 def _apply_switch(line: CommandLine, switch: str) -> None:
@@ -166,7 +166,8 @@ def build(line: CommandLine) -> MountConfig:
     _check_words(line.words, with_url="url" in connection)
     bucket, prefix = parse_bucket(line.words[0])
     _check_endpoint(bucket, connection)
-    mount_point = os.path.abspath(line.words[1])
+    _check_parts(line.settings["filesystem"], connection)
+    mount_point = _absolute(line.words[1])
     if "_netdev" in line.dropped or declared_in_fstab(mount_point):  # a mount that is made at boot
         line.settings["mount"].setdefault("wait_for_network_s", BOOT_WAIT_S)
     try:
@@ -183,10 +184,21 @@ def build(line: CommandLine) -> MountConfig:
         raise UsageError(f"{exc}; see cosfs --help") from None
 
 
+def _absolute(mount_point: str) -> str:
+    """The mount serves it from another current folder."""
+    try:
+        return os.path.abspath(mount_point)
+    except OSError as exc:
+        raise UsageError(f"the current folder cannot be used ({exc.strerror}); give the whole path of the mount "
+                         "point") from None
+
+
 def _check_words(words: Sequence[str], *, with_url: bool) -> None:
     if words and words[0] in NO_COMMANDS and not (len(words) == 2 and with_url):  # else a bucket of that name
         raise UsageError(f"there is no command {words[0]}; {NO_COMMANDS[words[0]]}")
     if len(words) == 2:
+        if not words[1]:  # as a variable of a script that is not set; abspath would take it for the current folder
+            raise UsageError("the mount point is an empty word; give a folder")
         return
     for word in words:
         if options.find(word.partition("=")[0]):
@@ -207,6 +219,13 @@ def _check_endpoint(bucket: str, connection: Mapping[str, Any]) -> None:
     _check_keys(url, connection.get("encryption"), connection.get("key_file"))
     if bucket != bucket.lower() and not (connection.get("aws_v4") or connection.get("path_style")):
         raise UsageError(f"bucket {bucket} has capital letters; names of buckets are in small letters")
+
+
+def _check_parts(filesystem: Mapping[str, Any], connection: Mapping[str, Any]) -> None:
+    part_bytes = filesystem.get("part_size_bytes", S3_MIN_PART_BYTES)
+    if connection.get("aws_v4") and part_bytes < S3_MIN_PART_BYTES:
+        raise UsageError(f"multipart_size={part_bytes // MIB} is too small for sigv4; give {S3_MIN_PART_BYTES // MIB} "
+                         "or more")
 
 
 def _check_keys(url: str, encryption: Optional[Encryption], key_file: Optional[str]) -> None:
@@ -309,7 +328,7 @@ def _utility(line: CommandLine) -> int:
     """The mode of ``-u``. Raises: UsageError, MountError."""
     if len(line.words) != 1:
         raise UsageError(f"-u takes one word, BUCKET-APPID, given is: {' '.join(line.words) or 'none'}")
-    line.words.append(os.curdir)  # nothing is mounted there
+    line.words.append("/")  # nothing is mounted there
     return pending.utility(build(line))
 
 

@@ -145,13 +145,14 @@ MOUNTING = _section(
 
 TRANSFER = _section(
     "Transfer",
-    _option("retries", "times a request is sent in all", "connection.attempts", values.whole(1, 100), default="6"),
+    _option("retries", "times a request is sent in all, at most 100", "connection.attempts", values.capped(1, 100),
+            default="6"),
     _option("connect_timeout", "longest wait for a connection", "connection.connect_timeout_s", values.seconds(0.1),
             default="10"),
     _option("readwrite_timeout", "longest pause in an answer", "connection.read_timeout_s", values.seconds(0.1),
             default="60"),
-    _option("parallel_count", "parts in flight at once, up and down", "filesystem.parallel_parts",
-            values.whole(1, 256), default="10", aliases=("parallel_upload", "max_thread_count")),
+    _option("parallel_count", "parts in flight at once, up and down, at most 256", "filesystem.parallel_parts",
+            values.capped(1, 256), default="10", aliases=("parallel_upload", "max_thread_count")),
     _option("multipart_size", "size of a part in MB", "filesystem.part_size_bytes",
             values.scaled(values.whole(1, 5120, "MB"), MIB), default="10"),
     _option("multipart_threshold", "MB up to which a file is stored by one request; default: two parts",
@@ -164,8 +165,8 @@ TRANSFER = _section(
     _option("max_prefetch_bytes", "bytes that are read ahead of a program in one file, beside what the kernel reads "
             "ahead (max_readahead); default: 104857600, and the rest of an object when random reads have shown that it "
             "is wanted", "filesystem.prefetch_limit_bytes", values.whole(0, 1 << 40)),
-    _option("multireq_max", "HEAD requests in flight at once for a listing", "filesystem.parallel_heads",
-            values.whole(1, 256), default="64"),
+    _option("multireq_max", "HEAD requests in flight at once for a listing, at most 256", "filesystem.parallel_heads",
+            values.capped(1, 256), default="64"),
     _option("memory_limit", "memory for read-ahead and upload buffers of all files together",
             "filesystem.memory_limit_bytes", values.size(16 * MIB, plain="M"), default="512M"),
     _option("user_agent_suffix", "text added to the User-Agent header", "connection.user_agent_suffix", values.TEXT),
@@ -191,8 +192,8 @@ CACHES = _section(
     _option("entry_timeout", "the same for names", "fuse.entry_timeout", values.seconds(0)),
     _option("negative_timeout", "the same for absent names; default: 1, but no longer than negative_cache_expire",
             "fuse.negative_timeout", values.seconds(0)),
-    _option("max_stat_cache_size", "entries of the attribute cache", "filesystem.max_stat_entries",
-            values.whole(1, 100_000_000), default="100000"),
+    _option("max_stat_cache_size", "entries of the attribute cache; 0: as few as possible",
+            "filesystem.max_stat_entries", values.capped(0, 100_000_000, least=1), default="100000"),
     _option("writeback", "close and fsync return when a file is safe on the disk of state_dir, and it is uploaded "
             "SECONDS later (1); what a crash leaves the next mount uploads. By default they return when it is in the "
             "bucket", "filesystem.writeback_delay_s", values.seconds(0), constant=1.0, bare=True),
@@ -217,6 +218,7 @@ LOGGING = _section(
     _option("dbglevel", "silent, crit, err, warn, info or debug", "mount.log_level", values.LOG_LEVEL,
             default="warn"),
     _option("f2", "the same as dbglevel=debug", "mount.log_level", constant=10),
+    _option("debug", "show every call of the kernel, and stay in the foreground", "mount.foreground fuse.debug"),
     _option("log_format", "text, or json: an object a line, with time, level, logger, thread and message",
             "mount.log_as_json", values.choice({"text": False, "json": True}), default="text"),
     _option("metrics", "serve the statistics for Prometheus at http://HOST:PORT/metrics; without HOST on 127.0.0.1, "
@@ -262,9 +264,9 @@ DROPPED = _words(
     "helper= uhelper= "
     # of other kernels' and libraries' versions, or what is always so here
     "relatime norelatime strictatime nostrictatime diratime nodiratime lazytime nolazytime mand nomand iversion "
-    "noiversion silent loud use_ino readdir_ino hard_remove intr intr_signal= fsname= subtype= noforget remember= "
-    "atomic_o_trunc splice_read splice_write splice_move no_splice_read no_splice_write no_splice_move "
-    "no_remote_lock no_remote_flock no_remote_posix_lock enable_noobj_cache noxmlns xmlns "
+    "noiversion silent loud large_read nopath use_ino readdir_ino hard_remove intr intr_signal= fsname= subtype= "
+    "noforget remember= atomic_o_trunc splice_read splice_write splice_move no_splice_read no_splice_write "
+    "no_splice_move no_remote_lock no_remote_flock no_remote_posix_lock enable_noobj_cache noxmlns xmlns "
     "nodnscache nosscache noflush_in_other_proc fd_page_size= singlepart_copy_limit= "
     # of s3fs: what is decided for each file here, or is always so
     "multipart_copy_size= putheader_mp_threshold= max_dirty_data= nomixupload streamupload listobjectsv2 "

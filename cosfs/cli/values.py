@@ -43,16 +43,24 @@ def whole(low: int, high: int, metavar: str = "N") -> Value:
     return Value(metavar, f"a whole number from {low} to {high}", parse)
 
 
+def capped(low: int, high: int, *, least: int = 0) -> Value:
+    """A whole number; those over ``high`` count as that, those under ``least`` as that: the C++ tool takes them."""
+    def parse(text: str) -> int:
+        number = int(_checked(text.isascii() and text.isdigit(), text))
+        return max(least, min(int(_checked(low <= number, number)), high))
+    return Value("N", f"a whole number, {low} or more", parse)
+
+
 def scaled(unit: Value, factor: int) -> Value:
     """The same syntax, in units of ``factor``."""
     return Value(unit.metavar, unit.allowed, lambda text: unit.parse(text) * factor)
 
 
 def seconds(low: float) -> Value:
-    """Seconds, with decimals; at most a year."""
+    """Seconds, with decimals; more than a year counts as one."""
     def parse(text: str) -> float:
-        number = float(_checked(re.fullmatch(r"\d+(\.\d*)?", text) is not None, text))
-        return float(_checked(low <= number <= 366 * 86400, number))
+        number = float(_checked(re.fullmatch(r"\d+(\.\d*)?", text, re.ASCII) is not None, text))
+        return min(float(_checked(low <= number, number)), 366 * 86400.0)
     return Value("SECONDS", f"seconds, {low:g} or more", parse)
 
 
@@ -63,7 +71,7 @@ def _host_and_port(text: str) -> Tuple[str, int]:
 
 
 def _prices(text: str) -> Prices:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(?::(\d+(?:\.\d+)?)(?::([^\s:]{1,8}))?)?", text)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(?::(\d+(?:\.\d+)?)(?::([^\s:]{1,8}))?)?", text, re.ASCII)
     if match is None:
         raise ValueError(text)
     read, write, currency = match.groups()
@@ -92,9 +100,11 @@ def size(low_bytes: int, *, plain: str) -> Value:
 
 
 def _mask(base: int) -> Callable[[str], int]:
+    """``base`` 0: as strtol(3) has it, octal after a 0, hexadecimal after 0x."""
     def parse(text: str) -> int:
+        _checked(re.fullmatch(r"0[xX][\dA-Fa-f]+|\d+" if base == 0 else r"\d+", text, re.ASCII) is not None, text)
         number = int("0o" + text[1:] if base == 0 and re.fullmatch(r"0\d+", text) else text, base)
-        return int(_checked(0 <= number <= 0o777, number))
+        return int(_checked(number <= 0o777, number))
     return parse
 
 
