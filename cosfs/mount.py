@@ -93,7 +93,12 @@ def mount(config: MountConfig, *, dropped_options: Sequence[str] = ()) -> int:
         run_in_background(work)
     except StartFailed as exc:
         raise MountError(str(exc)) from None
-    if os.stat(config.mount_point).st_dev == device:
+    try:
+        seen = os.stat(config.mount_point).st_dev
+    except OSError as exc:
+        raise MountError(f"{config.mount_point} is mounted, but cannot be looked at ({exc.strerror}); see its log, and "
+                         f"unmount it with: cosfs umount {config.mount_point}") from None
+    if seen == device:
         raise MountError(f"{config.mount_point} was mounted but cannot be seen; it may be in another mount namespace")
     return 0
 

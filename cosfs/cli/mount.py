@@ -21,8 +21,8 @@ from cosfs.cli import COMMANDS, options, pending
 from cosfs.cli.options import Option, State
 from cosfs.config import ConnectionConfig, FilesystemConfig, MountConfig
 from cosfs.cos.additions import EncryptedBy, Encryption
-from cosfs.cos.endpoint import is_address
-from cosfs.errors import CosfsError
+from cosfs.cos.endpoint import check_key, is_address, without_login
+from cosfs.errors import CosfsError, InvalidParameter
 from cosfs.mount import mount
 from cosfs.network_wait import BOOT_WAIT_S, declared_in_fstab
 from cosfs.units import MIB, MIN_PART_BYTES, S3_MIN_PART_BYTES
@@ -41,6 +41,7 @@ SWITCHES = (
 )
 FORBIDDEN_IN_BUCKET = "/:\\;!@#$%^&*?|+= \t\n"
 COS_DOMAINS = (".myqcloud.com", ".tencentcos.cn")
+SHOWN_LENGTH = 200
 NO_COMMANDS = {
     "unmount": "unmount with: cosfs umount MOUNTPOINT",
     "help": "see cosfs --help", "version": "see cosfs --version", "server": "start the server with: cosfs serve DIR",
@@ -87,11 +88,17 @@ def _value_of(option: Option, name: str, text: Optional[str]) -> Any:
             return option.constant
         raise UsageError(f"option {name} needs a value; give {option.value.allowed}")
     if option.value is None:
-        raise UsageError(f"option {name}={text} is wrong; {name} takes no value")
+        raise UsageError(f"option {name}={_shown(text)} is wrong; {name} takes no value")
     try:
         return option.value.parse(text)
     except (ValueError, KeyError, OSError):  # the last: a relative path in a folder that is gone
-        raise UsageError(f"option {name}={text} is wrong; give {option.value.allowed}") from None
+        raise UsageError(f"option {name}={_shown(text)} is wrong; give {option.value.allowed}") from None
+
+
+def _shown(text: str) -> str:
+    """A value as it is repeated: not for pages, and without a password that stands in a URL."""
+    text = without_login(text) if "://" in text else text
+    return text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}..."
 
 
 def scan(argv: Sequence[str], line: Optional[CommandLine] = None) -> CommandLine:
@@ -157,7 +164,13 @@ def parse_bucket(word: str) -> Tuple[str, str]:
     if malformed or (prefix and not prefix.startswith("/")):
         raise UsageError(f"{word!r} is no bucket; the first word is BUCKET-APPID or BUCKET-APPID:/PREFIX")
     prefix = prefix.strip("/")
-    return bucket, prefix + "/" if prefix else ""
+    if prefix:
+        prefix += "/"
+        try:
+            check_key(prefix)
+        except InvalidParameter as exc:
+            raise UsageError(f"the prefix cannot be mounted, {exc}; give another one") from None
+    return bucket, prefix
 
 
 def build(line: CommandLine) -> MountConfig:

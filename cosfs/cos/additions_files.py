@@ -20,7 +20,7 @@ from cosfs.cos.additions import (
     Encryption,
     HeaderRule,
 )
-from cosfs.cos.key_files import check_permissions
+from cosfs.cos.key_files import check_permissions, check_regular
 from cosfs.errors import CredentialsError, InvalidParameter
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -65,6 +65,7 @@ def read_customer_keys(path: str) -> List[CustomerKey]:
     if not file.exists():
         raise CredentialsError(f"key file {path} does not exist; write the key into it, base64 of {CUSTOMER_KEY_BYTES} "
                                "bytes, and set its mode to 600")
+    check_regular(file)
     check_permissions(file)
     keys = []
     for number, line in enumerate(_lines(path, CredentialsError), 1):

@@ -298,8 +298,12 @@ def _environment(environ: Mapping[str, str], names: _Names) -> Optional[FoundCre
     if not secret_id or not secret_key:
         raise CredentialsError(f"the environment has one of {names.secret_id} and {names.secret_key}; set both or "
                                "none")
-    return StaticCredentials(Credentials(secret_id, secret_key, environ.get(names.token) or None),
-                             f"the environment ({names.secret_id})")
+    token = environ.get(names.token, "")
+    for name, value in ((names.secret_id, secret_id), (names.secret_key, secret_key), (names.token, token)):
+        if value != value.strip():
+            raise CredentialsError(f"{name} in the environment has a blank or a line break at its beginning or end; "
+                                   "set it without")
+    return StaticCredentials(Credentials(secret_id, secret_key, token or None), f"the environment ({names.secret_id})")
 
 
 def _named_role(options: ChainOptions) -> Optional[FoundCredentials]:

@@ -39,7 +39,7 @@ def unreadable(path: Path, exc: Exception) -> CredentialsError:
 def check_regular(path: Path) -> None:
     """Refuse what is no file. Raises: CredentialsError."""
     if not stat.S_ISREG(_mode(path)):
-        raise CredentialsError(f"{path} is not a regular file; name the file that holds SecretId:SecretKey")
+        raise CredentialsError(f"{path} is not a regular file; name the file that holds the keys")
 
 
 def check_permissions(path: Path) -> None:

@@ -45,6 +45,11 @@ def test_a_bad_key_file_is_explained_without_its_content(tmp_path: Path, text: s
     assert SECRET_LINE not in str(caught.value)
 
 
+def test_a_folder_is_no_key_file(tmp_path: Path) -> None:
+    with pytest.raises(CredentialsError, match=f"{tmp_path} is not a regular file; name the file that holds the keys"):
+        read_customer_keys(str(tmp_path))
+
+
 def test_a_missing_key_file_is_explained(tmp_path: Path) -> None:
     with pytest.raises(CredentialsError, match="does not exist; write the key into it"):
         read_customer_keys(str(tmp_path / "none"))

@@ -202,6 +202,15 @@ def test_environment_spellings(tmp_path, names):
         find_credentials(options(tmp_path, environ=environ))
 
 
+@pytest.mark.parametrize("name", ["COS_SECRET_ID", "COS_SECRET_KEY", "COS_TOKEN"])
+@pytest.mark.parametrize("value", ["secretword\r", " secretword", "secretword\n"])
+def test_blanks_around_keys_of_the_environment_are_named(tmp_path, name, value):
+    environ = {"COS_SECRET_ID": "id", "COS_SECRET_KEY": "key", name: value}
+    with pytest.raises(CredentialsError, match=f"^{name} in the environment has a blank") as raised:
+        find_credentials(options(tmp_path, environ=environ))
+    assert "secretword" not in str(raised.value)
+
+
 OTHER_FILES = {
     ".cos.conf": "[common]\nsecret_id = the-id\nsecret_key = the%key\ntoken = tok\nregion = ap-x\n",
     ".cos.yaml": "cos:\n  base:\n    secretid: the-id\n    secretkey: the%key\n    sessiontoken: tok\n",

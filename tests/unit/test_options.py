@@ -195,6 +195,9 @@ def test_the_last_of_repeated_options_counts() -> None:
                             "https://cos.ap-guangzhou.myqcloud.com, without a path"),
     ("url=http://h:0", "option url=http://h:0 is wrong; give an endpoint such as "
                        "https://cos.ap-guangzhou.myqcloud.com, without a path"),
+    ("url=http://user:password@h", "option url=http://h is wrong; give an endpoint such as "
+                                   "https://cos.ap-guangzhou.myqcloud.com, without a path"),
+    ("uid=" + 1000 * "x", f"option uid={200 * 'x'}... is wrong; give a user's number or name"),
     ("url=ftp://h", "option url=ftp://h is wrong; give an endpoint such as "
                     "https://cos.ap-guangzhou.myqcloud.com, without a path"),
     ("url=http://examplebucket-1250000000.cos.x.com",
@@ -245,6 +248,15 @@ def test_forms_of_the_bucket(word: str, parts: Tuple[str, str]) -> None:
 def test_what_is_no_bucket_is_refused(word: str) -> None:
     with pytest.raises(UsageError, match="is no bucket; the first word is BUCKET-APPID"):
         parse_bucket(word)
+
+
+@pytest.mark.parametrize(("prefix", "reason"), [
+    ("p" * 850, "a key has 1 to 850 bytes, this one has 851"),
+    ("a/..", "key 'a/../' would be taken for the bucket itself"),
+])
+def test_what_is_no_prefix_is_refused(prefix: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=f"^the prefix cannot be mounted, {reason}; give another one$"):
+        parse_bucket(f"b-1:/{prefix}")
 
 
 @pytest.mark.parametrize(("words", "message"), [
