@@ -34,10 +34,12 @@ _UNWANTED = _AUTO_INVAL_DATA | _SPLICE | _READDIRPLUS | _HANDLE_KILLPRIV
 does; splicing costs copies when the bytes go to Python; a listing with attributes would ask for those of every file;
 and taking away set-user-id bits on writing is left to the kernel."""
 
-_GONE = frozenset(["big_writes", "atomic_o_trunc", "nonempty", "async_read", "noauto_cache"])
-"""Options of libfuse 2 that are always so in libfuse 3."""
+_GONE = frozenset(["big_writes", "atomic_o_trunc", "nonempty", "async_read", "sync_read", "noauto_cache"])
+"""Options of libfuse 2 that are always so in libfuse 3, and sync_read."""
 _OF_CONNECTION = ("max_write", "max_readahead", "max_background", "congestion_threshold")
-"""Options of libfuse 2 that are fields of ``struct fuse_conn_info`` in libfuse 3."""
+"""Options of libfuse 2 that are fields of ``struct fuse_conn_info`` in libfuse 3; max_read is one, too, and must stand
+in both places (fuse_common.h)."""
+_ASYNC_READ = 1 << 0
 
 
 _LOOP_ENDED = 8
@@ -52,8 +54,9 @@ class _Fuse(Callbacks, mfusepy.FUSE):  # type: ignore[misc]  # mfusepy is not ty
     utimens_fuse_3 = rename_fuse_3 = None
 
     def __init__(self, operations: Callable[..., Any], mount_point: str, read_ahead_bytes: int,
-                 connection: Dict[str, int], **options: Any) -> None:
+                 connection: Dict[str, int], *, sync_read: bool = False, **options: Any) -> None:
         self._connection = connection
+        self._sync_read = sync_read
         self._kept = threading.local()
         self._threads_left = THREADS
         self._prepare(operations, mount_point, read_ahead_bytes)
@@ -79,9 +82,9 @@ class _Fuse(Callbacks, mfusepy.FUSE):  # type: ignore[misc]  # mfusepy is not ty
     def init(self, conn: Any, config: Any = None) -> None:
         self._began = True
         info = conn.contents
-        info.want &= ~_UNWANTED
+        info.want &= ~(_UNWANTED | (_ASYNC_READ if self._sync_read else 0))
         for name, value in self._connection.items():
-            setattr(info, name, min(value, getattr(info, name)) if name.startswith("max_read") else value)
+            setattr(info, name, min(value, getattr(info, name)) if name == "max_readahead" else value)
         super().init(conn, config)
 
     def copy_file_range(self, path_in: bytes, fip_in: Any, offset_in: int, path_out: bytes, fip_out: Any,
@@ -115,7 +118,10 @@ def run(operations: Callable[..., Any], mount_point: str, *, foreground: bool, t
     """Mount, and serve until unmounted (``Binding.run``)."""
     connection = {name: int(options[name]) for name in _OF_CONNECTION if name in options}
     kept = {name: value for name, value in options.items() if name not in _GONE and name not in connection}
+    if "max_read" in options:
+        connection["max_read"] = int(options["max_read"])
     kept["max_idle_threads"] = THREADS
     if (mfusepy.fuse_version_major, mfusepy.fuse_version_minor) >= (3, 12):
         kept["max_threads"] = THREADS
-    _Fuse(operations, mount_point, read_ahead_bytes, connection, foreground=foreground, nothreads=not threads, **kept)
+    _Fuse(operations, mount_point, read_ahead_bytes, connection, sync_read="sync_read" in options,
+          foreground=foreground, nothreads=not threads, **kept)

@@ -108,9 +108,9 @@ class Network:
         return ok(f"connected to {address} port {port} in {_milliseconds(time.monotonic() - started)}")
 
     def _tls(self) -> Outcome:
-        hello = self._ask()
         if self._scheme != "https":
             return ok("not used: url= begins with http://")
+        hello = self._ask()
         if not hello.certificate:
             return warning("the certificate is not checked, as no_check_certificate says",
                            "leave that option out, unless you trust the network")
@@ -145,9 +145,9 @@ class Network:
             return self.hello
 
     def _answer(self) -> Outcome:
-        assert self.hello is not None
-        text = f"HTTP {self.hello.status} to a request without keys, in {_milliseconds(self.hello.duration_s)}"
-        request_id = self.hello.headers.get("x-cos-request-id")
+        hello = self.hello or self._ask()
+        text = f"HTTP {hello.status} to a request without keys, in {_milliseconds(hello.duration_s)}"
+        request_id = hello.headers.get("x-cos-request-id")
         if request_id:
             return ok(f"{text}, request id {request_id}")
         if self._connection.aws_v4:

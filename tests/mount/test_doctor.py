@@ -90,6 +90,15 @@ def test_what_depends_on_a_failure_is_skipped_and_the_rest_is_looked_at(doctor: 
     assert states(found, ["keys", "device", "mount point"]) == ["ok"] * 3
 
 
+def test_a_server_that_says_nothing_is_no_failure_of_tls(doctor: Doctor) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        found = doctor.findings("readwrite_timeout=0.2", url=url, status=1)
+
+    assert states(found, NETWORK) == ["ok", "ok", "ok", "ok", "failure", "skipped"]
+    assert found["answer"]["text"] == f"no answer from {url} in time"
+
+
 def test_unknown_host(doctor: Doctor) -> None:
     found = doctor.findings(url="https://cos.ap-nowhere.invalid", status=1)
 

@@ -105,9 +105,13 @@ def test_set_user_id_bits_go_when_somebody_else_writes(mount: Mount) -> None:
 
 
 def test_options_of_libfuse_2_are_taken(make_mount: MountFactory) -> None:
-    mount = make_mount("libfuse=3", "nonempty", "max_background=5", "max_write=65536", "noauto_cache", "async_read")
-    (mount.point / "f").write_bytes(b"1")
-    assert (mount.point / "f").read_bytes() == b"1"
+    mount = make_mount("libfuse=3", "nonempty", "max_background=5", "max_write=65536", "max_read=65536", "noauto_cache",
+                       "async_read", "sync_read", "auto_cache", "kernel_cache", "allow_root", "large_read")
+    data = random.Random(8).randbytes(200_000)
+    (mount.point / "f").write_bytes(data)
+    mount.remount()
+    assert (mount.point / "f").read_bytes() == data
+    assert ",max_read=65536" in Path("/proc/self/mounts").read_text()
 
 
 def test_both_libraries_are_found_and_the_second_is_the_default() -> None:
