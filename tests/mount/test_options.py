@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import grp
 import os
 import random
 from pathlib import Path
@@ -13,7 +14,9 @@ import pytest
 from cosfs.cos.additions import SSE, CustomerKey
 from cosfs.cos.interface import ObjectHeaders
 from cosfs.units import MIB
-from tests.conftest import MountFactory
+from cosfs.version import __version__
+from tests.conftest import MountFactory, require_fuse
+from tests.support.mount import Mount
 from tests.support.server import CosServer
 from tests.support.stores import CosStore
 from tests.support.worlds import OsWorld
@@ -46,10 +49,14 @@ def work(world: OsWorld) -> None:
 
 
 def check(world: OsWorld) -> None:
+    check_with(world)
+
+
+def check_with(world: OsWorld, *others: str) -> None:
     assert world.read_file("/large") == b"edit" + LARGE[4:]
     assert world.read_file("/renamed.gz") == b"small"
     assert world.read_file("/moved/inside") == b"inside"
-    assert sorted(world.readdir("/")) == ["large", "moved", "renamed.gz"]
+    assert sorted(world.readdir("/")) == sorted(["large", "moved", "renamed.gz", *others])
 
 
 def storing(server: CosServer) -> List[Dict[str, Any]]:
@@ -65,6 +72,36 @@ def test_every_option_of_the_cpp_tool_mounts(make_mount: MountFactory) -> None:
     check(mount.world())
     mount.remount()
     check(mount.world())
+
+
+def test_how_objects_look_and_who_asks_for_them(make_mount: MountFactory, server: CosServer, store: CosStore) -> None:
+    store.put("foreign", b"x")
+    server.clear_requests()
+    mount = make_mount("uid=1234", "gid=daemon", "default_permission=640", "allow_other", "mp_umask=027", "noxattr",
+                       "user_agent_suffix=suffix-1", "max_stat_cache_size=0")
+    daemon = grp.getgrnam("daemon").gr_gid
+    work(mount.world())
+    check_with(mount.world(), "foreign")
+    looks = {name: (found.st_mode & 0o7777, found.st_uid, found.st_gid) for name, found in (
+        (name, (mount.point / name).stat()) for name in ("foreign", "renamed.gz", ""))}
+    assert looks == {"foreign": (0o640, 1234, daemon), "renamed.gz": (0o600, 1234, daemon), "": (0o750, 1234, daemon)}
+    os.setxattr(mount.point / "foreign", "user.a", b"1")
+    with pytest.raises(OSError, match="No data available"):
+        os.getxattr(mount.point / "foreign", "user.a")
+    agents = {line["user_agent"] for line in server.requests()}
+    assert agents == {f"cosfs/{__version__} suffix-1"}
+
+    masked = make_mount("umask=027")
+    assert [(masked.point / name).stat().st_mode & 0o7777 for name in ("foreign", "renamed.gz")] == [0o750, 0o750]
+
+
+def test_a_public_bucket_needs_no_keys(tmp_path: Path) -> None:
+    require_fuse()
+    with CosServer(anonymous=True) as server, Mount(server.url, server.bucket, tmp_path, options=["public_bucket"],
+                                                    environment={"HOME": str(tmp_path)}) as mount:
+        (mount.point / "f").write_bytes(b"x")
+        mount.remount()
+        assert (mount.point / "f").read_bytes() == b"x"
 
 
 def test_customer_keys_acl_headers_and_deletes(make_mount: MountFactory, server: CosServer, store: CosStore,
