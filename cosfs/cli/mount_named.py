@@ -82,6 +82,9 @@ def _run(words: _Words) -> int:
     if given.show:
         print(HELP)
         return 0
+    if given.utility:
+        raise UsageError("-u is no switch of cosfs mount; unfinished uploads are shown by: cosfs uploads list "
+                         "BUCKET-APPID")
     if words.every or words.show:
         if given.words or (words.every and words.show):
             raise UsageError("--all and --list stand alone; see cosfs mount --help")

@@ -122,6 +122,9 @@ class RenewedCredentials:
                 log.info("there are new keys from %s", self.source)
             except CredentialsError as exc:
                 self._state = self._after_failure(str(exc))
+            except Exception as exc:  # or each request would ask again at once
+                log.debug("the answer of the service is not understood", exc_info=True)
+                self._state = self._after_failure(f"unexpected {type(exc).__name__}")
             finally:
                 self._attempted_s = self._clock()
                 self._attempts += 1

@@ -179,6 +179,7 @@ def test_keys_are_refused_and_not_shown(line: str, file: Path, started: Started,
     (["--config"], "--config needs a file; write --config FILE"),
     (["--config", "/no/such/file", "m"], "/no/such/file does not exist; write a section for each mount into it"),
     (["--config", "/", "m"], "/ cannot be read (Is a directory); correct that, or give another --config"),
+    (["m", "-u"], "-u is no switch of cosfs mount; unfinished uploads are shown by: cosfs uploads list BUCKET-APPID"),
     (["m", "--frob"], "option --frob not recognized; see cosfs --help"),
 ])
 def test_wrong_words_are_explained(words: List[str], line: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -189,6 +189,17 @@ def test_a_service_that_gives_the_same_keys_is_asked_ever_sooner() -> None:
     assert 8 <= counts[-1] <= 14
 
 
+def test_a_defect_is_a_failure_like_others(expected_logs: Callable[[str], None]) -> None:
+    expected_logs("no new keys from the test: unexpected OverflowError; the old ones end in 600 s")
+    issuer = Issuer()
+    provider = issuer.provider()
+    issuer.lifetime_s = 10**400  # which no float holds
+    issuer.now_s += 6600
+    for _ in range(10):
+        eventually(provider, "id1")
+    assert issuer.count == 2
+
+
 def test_reload_asks_at_once() -> None:
     issuer = Issuer()
     provider = issuer.provider()
