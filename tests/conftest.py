@@ -50,6 +50,13 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["XDG_STATE_HOME"] = state.name  # for mounts that are given no state_dir
 
 
+def pytest_collection_finish() -> None:
+    """What is there before the first test is no garbage, and is not looked through after each test: of the modules and
+    thousands of tests that took 0.14 s of CPU each time."""
+    gc.collect()
+    gc.freeze()
+
+
 class _Records(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

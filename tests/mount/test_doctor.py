@@ -18,8 +18,9 @@ import pytest
 from cosfs.cli import main
 from cosfs.cos.interface import ObjectClient, ObjectHeaders
 from tests.conftest import require_fuse
+from tests.support.desk import LIMIT_S, in_own_namespace
 from tests.support.doctor import NETWORK, PERMISSIONS, READING, Doctor, states
-from tests.support.mistakes import CERTIFICATE, LIMIT_S, in_own_namespace
+from tests.support.mistakes import CERTIFICATE
 from tests.support.mount import REPOSITORY
 from tests.support.raw_server import RawServer, answer
 from tests.support.server import CosServer

@@ -8,7 +8,8 @@ from typing import Dict, Iterator, List
 import pytest
 
 from tests.conftest import require_fuse
-from tests.support.mistakes import MISTAKES, Desk, Values
+from tests.support.desk import Desk
+from tests.support.mistakes import MISTAKES, Values
 from tests.support.mount import REPOSITORY
 from tests.support.server import CosServer
 

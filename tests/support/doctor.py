@@ -6,7 +6,7 @@ import json
 import subprocess
 from typing import Any, Dict, List, Sequence
 
-from tests.support.mistakes import Desk
+from tests.support.desk import Desk
 from tests.support.server import CosServer
 
 READING = {"HEAD", "GET"}
