@@ -14,8 +14,8 @@ import pytest
 
 from cosfs.cos.interface import ObjectClient, ObjectHeaders
 from tests.conftest import require_fuse
-from tests.support.doctor import PERMISSIONS, READING, Doctor, states
 from tests.support.desk import LIMIT_S
+from tests.support.doctor import PERMISSIONS, READING, Doctor, states
 from tests.support.mount import REPOSITORY
 from tests.support.server import CosServer
 
