@@ -18,6 +18,8 @@
     │       ├── UploadNotFound          404 NoSuchUpload
     │       ├── AccessDenied            401, 403
     │       ├── ObjectArchived          InvalidObjectState: restore it first
+    │       ├── RestoreInProgress       409 RestoreAlreadyInProgress
+    │       ├── ObjectNotArchived       405 RestoreNonArchiveObject
     │       ├── PreconditionFailed      412
     │       ├── ObjectExists            409 FileAlreadyExists (x-cos-forbid-overwrite)
     │       ├── RangeNotSatisfiable     416
@@ -173,6 +175,14 @@ class ObjectArchived(AccessDenied):
     pass
 
 
+class RestoreInProgress(CosServiceError):
+    pass
+
+
+class ObjectNotArchived(CosServiceError):
+    pass
+
+
 class PreconditionFailed(CosServiceError):
     pass
 
@@ -214,6 +224,8 @@ _CLASS_BY_CODE: Dict[str, Type[CosServiceError]] = {
     "NoSuchBucket": BucketNotFound,
     "NoSuchUpload": UploadNotFound,
     "InvalidObjectState": ObjectArchived,
+    "RestoreAlreadyInProgress": RestoreInProgress,
+    "RestoreNonArchiveObject": ObjectNotArchived,
     "PreconditionFailed": PreconditionFailed,
     "FileAlreadyExists": ObjectExists,
     "InvalidRange": RangeNotSatisfiable,
@@ -291,6 +303,12 @@ class StaleHandle(FilesystemError):
     """The object changed, or went away, under an open file."""
 
     errno = errno.ESTALE
+
+
+class NotRestored(FilesystemError):
+    """The bytes of an archived object are wanted, and there is no restored copy of it."""
+
+    errno = errno.EACCES
 
 
 class MetadataTooLarge(FilesystemError):

@@ -52,6 +52,8 @@ def _parser() -> _Parser:
                         help="limit of each connection, each direction, in MB/s (1 MB = 1,000,000 bytes)")
     parser.add_argument("--restore-seconds", type=float, default=0, metavar="N",
                         help="how long restoring an archived object takes (0)")
+    parser.add_argument("--day-seconds", type=float, default=86400, metavar="N",
+                        help="how long a day is for which it stays restored (86400)")
     parser.add_argument("--fault", action="append", default=[], metavar="SPEC", help="see below; repeatable")
     parser.add_argument("--control", action="store_true",
                         help="let anyone replace the faults: PUT /-/faults with a JSON list of SPECs; and the keys: "
@@ -81,10 +83,12 @@ def _keys(options: argparse.Namespace) -> Dict[str, str]:
 def _settings(options: argparse.Namespace) -> Settings:
     if options.latency_ms < 0 or options.restore_seconds < 0 or (options.mbps is not None and options.mbps <= 0):
         raise _UsageError("--latency-ms, --restore-seconds and --mbps must not be negative, nor --mbps 0")
+    if options.day_seconds <= 0:
+        raise _UsageError("--day-seconds must be more than 0")
     return Settings(
         region=options.region, anonymous=options.anonymous, latency_s=options.latency_ms / 1000,
         rate_bytes_s=None if options.mbps is None else options.mbps * _MEGABYTE,
-        restore_s=options.restore_seconds, control=options.control)
+        restore_s=options.restore_seconds, day_s=options.day_seconds, control=options.control)
 
 
 def _open_store(options: argparse.Namespace) -> Store:

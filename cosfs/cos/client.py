@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Callable, List, Optional, Sequence, Tuple
 
+from cosfs.archive import RestoreOrder
 from cosfs.cos import xml
 from cosfs.cos.download import Download
 from cosfs.cos.endpoint import check_key
@@ -175,6 +176,12 @@ class BucketClient(MultipartCalls):
             return stored
         found = self.head_object(key)  # rclone serve s3 names none
         return StoredObject(found.etag, found.crc64, found.version_id, found.last_modified_s)
+
+    def restore_object(self, key: str, order: RestoreOrder) -> bool:
+        body = xml.restore_body(order, s3=self._config.signature == "v4")
+        request = Request("Post Object Restore", "POST", check_key(key), params=[("restore", "")], body=body, headers=[
+            ("Content-Type", "application/xml"), *check_body(body, with_md5=True).headers])
+        return self._requester.call(request, lambda answer: answer.status == 202)
 
     def list_objects(self, prefix: str, *, delimiter: str = "", marker: str = "", max_keys: int = 1000,
                      on_next: Optional[Callable[[str], None]] = None) -> ListPage:

@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Callable, Iterator, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple, Union
 
+from cosfs.archive import RestoreOrder
+
 Body = Union[bytes, bytearray, memoryview]
 """A body in memory."""
 
@@ -218,6 +220,13 @@ class ObjectClient(Protocol):
         equal). Without, the service copies metadata and standard headers, but *not* the encryption, and not
         the storage class: the target gets ``storage_class``. An error inside a 200 answer is raised.
         Raises: ObjectNotFound (source), PreconditionFailed, ObjectExists, ObjectArchived.
+        """
+
+    def restore_object(self, key: str, order: RestoreOrder) -> bool:
+        """Post Object Restore: have a copy made that can be read. True when that has begun; False when there is one
+        already, which then stays for as many days from now.
+
+        Raises: RestoreInProgress, ObjectNotArchived, ObjectNotFound.
         """
 
     def list_objects(self, prefix: str, *, delimiter: str = "", marker: str = "",

@@ -18,6 +18,7 @@ from urllib.parse import unquote, unquote_plus
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
+from cosfs.archive import RestoreOrder
 from cosfs.cos.interface import DeleteFailure, ListedObject, ListPage, PendingUpload, StoredObject, Tags, UploadedPart
 from cosfs.errors import InvalidAnswer
 
@@ -253,6 +254,13 @@ def delete_body(keys: Iterable[str], *, quiet: bool = True) -> bytes:
     """``Delete``. Each key must be ``is_xml_text``."""
     rows = "".join(f"<Object><Key>{_text(key)}</Key></Object>" for key in keys)
     return f"<Delete><Quiet>{str(quiet).lower()}</Quiet>{rows}</Delete>".encode()
+
+
+def restore_body(order: RestoreOrder, *, s3: bool = False) -> bytes:
+    """``RestoreRequest``. ``s3``: as S3 names what COS calls CASJobParameters ("Compatibility with S3")."""
+    parameters = "GlacierJobParameters" if s3 else "CASJobParameters"
+    return (f"<RestoreRequest><Days>{order.days}</Days><{parameters}><Tier>{order.tier.value}</Tier></{parameters}>"
+            "</RestoreRequest>").encode()
 
 
 def complete_body(parts: Iterable[Tuple[int, str]]) -> bytes:

@@ -27,7 +27,8 @@ class Settings:
     """How the server behaves, as told on the command line.
 
     ``rate_bytes_s``: limit of each connection in each direction, None for none. ``latency_s`` delays the
-    first byte of each answer. ``restore_s``: how long a restore of an archived object takes.
+    first byte of each answer. ``restore_s``: how long a restore of an archived object takes, ``day_s`` a day of the
+    restored copy.
     """
 
     region: str = "ap-local"
@@ -35,6 +36,7 @@ class Settings:
     latency_s: float = 0.0
     rate_bytes_s: Optional[float] = None
     restore_s: float = 0.0
+    day_s: float = 86400.0
     control: bool = False
 
 

@@ -20,6 +20,8 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f]")
 _MAX_RESTORE_DAYS = 365
 """The documentation gives no bound; this one keeps expiry dates printable."""
 
+_RESTORE_TIERS = ("Expedited", "Standard", "Bulk")
+
 Encode = Callable[[str], str]
 
 
@@ -108,11 +110,15 @@ def tagging_document(tags: Iterable[Tuple[str, str]]) -> bytes:
         element("Tag", text("Key", key), text("Value", value)) for key, value in tags)))
 
 
-def parse_restore_days(body: bytes) -> int:
-    days = (parse(body, "RestoreRequest").findtext("Days") or "1").strip()
-    if not days.isdecimal() or not 1 <= int(days) <= _MAX_RESTORE_DAYS:
+def parse_restore(body: bytes) -> Tuple[int, str]:
+    """Days and tier."""
+    root = parse(body, "RestoreRequest")
+    days = (root.findtext("Days") or "1").strip()
+    # CASJobParameters, or S3's GlacierJobParameters
+    tier = next((node.text or "" for node in root.iter() if node.tag == "Tier"), "Standard").strip()
+    if not days.isdecimal() or not 1 <= int(days) <= _MAX_RESTORE_DAYS or tier not in _RESTORE_TIERS:
         raise ApiError("MalformedXML")
-    return int(days)
+    return int(days), tier
 
 
 def parse_versioning(body: bytes) -> str:

@@ -12,7 +12,7 @@ from cosfs.server.blobs import slice_segments
 from cosfs.server.body import received_blob, received_document, require_length
 from cosfs.server.call import Answer, Call, Headers
 from cosfs.server.errors import ApiError
-from cosfs.server.objects import NORMAL, SYMLINK, NewObject, ObjectVersion
+from cosfs.server.objects import NORMAL, SYMLINK, Detail, NewObject, ObjectVersion
 from cosfs.server.payload import content_md5
 
 _OVERRIDES = {"response-content-type": "Content-Type", "response-content-language": "Content-Language",
@@ -68,11 +68,19 @@ def _read_headers(call: Call, version: ObjectVersion) -> Headers:
         headers["x-cos-tagging-count"] = str(len(parse_qsl(version.detail.tagging, keep_blank_values=True)))
     if call.dialect == "cos":
         headers["x-cos-object-type"] = NORMAL if version.kind == SYMLINK else version.kind
-    if version.detail.restored_at_s is not None and version.detail.restore_expiry_s is not None:
-        headers["x-cos-restore"] = ('ongoing-request="true"' if call.now_s < version.detail.restored_at_s else
-                                    'ongoing-request="false", expiry-date='
-                                    f'"{ids.http_date(version.detail.restore_expiry_s)}"')
-    return headers
+    return {**headers, **_restore_headers(call, version.detail)}
+
+
+def _restore_headers(call: Call, detail: Detail) -> Headers:
+    """While a restore goes on, and as long as there is a restored copy."""
+    restored_at_s, expiry_s = detail.restored_at_s, detail.restore_expiry_s
+    if restored_at_s is None or expiry_s is None or call.now_s >= expiry_s:
+        return {}
+    if call.now_s >= restored_at_s:
+        return {"x-cos-restore": f'ongoing-request="false", expiry-date="{ids.http_date(expiry_s)}"'}
+    asked = ids.http_date(detail.restore_asked_s or restored_at_s)
+    return {"x-cos-restore": 'ongoing-request="true"',
+            "x-cos-restore-status": f'tier="{detail.restore_tier.lower()}"; request-date="{asked}"'}
 
 
 def _read_answer(call: Call, version: ObjectVersion) -> Optional[Answer]:

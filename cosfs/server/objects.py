@@ -26,7 +26,7 @@ class Detail:
 
     ``headers``: those that GET returns, by wire name in the COS spelling. ``tagging``: as in
     ``x-cos-tagging``. ``target``: the key that a symbolic link names. ``restored_at_s``,
-    ``restore_expiry_s``: of an archived object that was asked back.
+    ``restore_expiry_s``: of an archived object that was asked back, at ``restore_asked_s`` and by ``restore_tier``.
     """
 
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -35,6 +35,8 @@ class Detail:
     target: str = ""
     restored_at_s: Optional[float] = None
     restore_expiry_s: Optional[float] = None
+    restore_asked_s: Optional[float] = None
+    restore_tier: str = ""
 
     def pack(self) -> str:
         return json.dumps({name: value for name, value in vars(self).items() if value}, ensure_ascii=False)

@@ -17,8 +17,6 @@ from cosfs.server.object_handlers import find_object, forbids_overwrite, is_froz
 from cosfs.server.objects import APPENDABLE, SYMLINK, NewObject, ObjectVersion
 from cosfs.units import MAX_PUT_BYTES
 
-_DAY_S = 86400
-
 
 async def append_object(call: Call) -> Answer:
     require_length(call, allow_chunked=False)
@@ -104,7 +102,7 @@ async def delete_object_tagging(call: Call) -> Answer:
 
 
 async def restore_object(call: Call) -> Answer:
-    days = documents.parse_restore_days(await received_document(call))
+    days, tier = documents.parse_restore(await received_document(call))
     version = find_object(call, call.key, call.query.get("versionId"))
     if version.storage_class not in rules.ARCHIVE_CLASSES:
         raise ApiError("RestoreNonArchiveObject")
@@ -113,5 +111,7 @@ async def restore_object(call: Call) -> Answer:
         raise ApiError("RestoreAlreadyInProgress")
     again = not is_frozen(call, version)
     ready_s = restored_at_s if again and restored_at_s is not None else call.now_s + call.settings.restore_s
-    call.bucket.objects.update(version, restored_at_s=ready_s, restore_expiry_s=call.now_s + days * _DAY_S)
+    expiry_s = max(ready_s, call.now_s) + days * call.settings.day_s
+    call.bucket.objects.update(version, restored_at_s=ready_s, restore_expiry_s=expiry_s, restore_asked_s=call.now_s,
+                               restore_tier=tier)
     return Answer(200 if again else 202)

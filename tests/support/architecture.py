@@ -16,6 +16,7 @@ MAX_FUNCTION_LINES = 50
 
 LEVELS: Tuple[Tuple[str, ...], ...] = (
     ("units", "errors", "executor", "config", "state", "version", "metrics", "log_levels", "log_json",
+     "archive",
      "cos.interface", "cos.signing", "cos.xml", "cos.crc64", "cos.additions"),
     ("cos", "server"),
     ("namespace", "reading", "writing"),

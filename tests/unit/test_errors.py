@@ -21,7 +21,8 @@ FILESYSTEM_ERRORS = {
     "NotADirectory": errno.ENOTDIR, "IsADirectory": errno.EISDIR, "DirectoryNotEmpty": errno.ENOTEMPTY,
     "PermissionRefused": errno.EPERM, "InvalidArgument": errno.EINVAL, "NameTooLong": errno.ENAMETOOLONG,
     "ReadOnlyFilesystem": errno.EROFS, "BadHandle": errno.EBADF, "NoAttribute": errno.ENODATA,
-    "NotSupported": errno.EOPNOTSUPP, "StaleHandle": errno.ESTALE, "MetadataTooLarge": errno.ENOSPC,
+    "NotSupported": errno.EOPNOTSUPP, "StaleHandle": errno.ESTALE, "NotRestored": errno.EACCES,
+    "MetadataTooLarge": errno.ENOSPC,
     "ValueTooLarge": errno.E2BIG, "FileTooLarge": errno.EFBIG, "StagingFull": errno.ENOSPC,
     "StagingFailed": errno.EIO,
 }
@@ -29,6 +30,8 @@ SERVICE_ERRORS = {  # class: (status, code, errno)
     "ObjectNotFound": (404, "NoSuchKey", errno.ENOENT), "BucketNotFound": (404, "NoSuchBucket", errno.EIO),
     "UploadNotFound": (404, "NoSuchUpload", errno.EIO), "AccessDenied": (403, "AccessDenied", errno.EACCES),
     "ObjectArchived": (403, "InvalidObjectState", errno.EACCES),
+    "RestoreInProgress": (409, "RestoreAlreadyInProgress", errno.EBUSY),
+    "ObjectNotArchived": (405, "RestoreNonArchiveObject", errno.EOPNOTSUPP),
     "PreconditionFailed": (412, "PreconditionFailed", errno.ESTALE),
     "ObjectExists": (409, "FileAlreadyExists", errno.EEXIST),
     "RangeNotSatisfiable": (416, "InvalidRange", errno.EINVAL),
