@@ -15,6 +15,7 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import Dict, Optional, Tuple, Union
 
+from cosfs.archive import RestoreOrder
 from cosfs.cos.additions import Encryption
 from cosfs.metrics import DEFAULT_PRICES, Prices
 from cosfs.state import default_state_folder
@@ -163,6 +164,10 @@ class FilesystemConfig:
 
     storage_class: Optional[str] = None
     """Storage class of new objects, as the service spells it; None: not sent, the service's STANDARD."""
+
+    restore: Optional[RestoreOrder] = None
+    """What opening an archived object asks the service for; None: nothing, because a restore costs money, and programs
+    that search a tree open all of it."""
 
     bucket_size_bytes: int = 1 << 53
     """Size that statfs reports: 8 PiB, the largest number that programs counting in floating point hold."""

@@ -91,6 +91,10 @@ ATTRIBUTES = _section(
             "filesystem.storage_class", values.STORAGE_CLASS, default="standard"),
     _option("use_rrs", "1: the same as storage_class=reduced_redundancy, 0: as standard", "filesystem.storage_class",
             values.choice({"0": None, "1": "REDUCED_REDUNDANCY"}), constant="REDUCED_REDUNDANCY", bare=True),
+    _option("restore", "opening an archived file has it restored for so many days, and fails until it is; by tier "
+            "Standard (3 to 5 hours), Expedited (1 to 5 minutes) or Bulk (5 to 12 hours), of DEEP_ARCHIVE 12 to 48 "
+            "hours. Each restore costs money, and programs such as grep -r open everything. no: only cosfs restore "
+            "starts one", "filesystem.restore", values.RESTORE, default="no"),
     _option("meta", "list: show only what listings tell, which saves a request per file; modes, owners and symbolic "
             "links are then not seen", "filesystem.attributes_by_listing", values.choice({"full": False, "list": True}),
             default="full"),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable, Mapping, Tuple
 from urllib.parse import urlsplit
 
+from cosfs.archive import ORDERS, RestoreOrder
 from cosfs.cos.additions import EncryptedBy, Encryption
 from cosfs.log_levels import LEVELS, level_named
 from cosfs.metrics import DEFAULT_PRICES, Prices
@@ -181,6 +182,8 @@ C_OCTAL = Value("MODE", "a number from 0 to 0777, octal only with a leading 0", 
 USER = Value("USER", "a user's number or name", _identity(lambda name: pwd.getpwnam(name).pw_uid))
 GROUP = Value("GROUP", "a group's number or name", _identity(lambda name: grp.getgrnam(name).gr_gid))
 HOST_AND_PORT = Value("[HOST:]PORT", "a port from 1 to 65535, or HOST:PORT", _host_and_port)
+RESTORE = Value("no|DAYS[:TIER]", f"no, {ORDERS}",
+                lambda text: None if text.lower() == "no" else RestoreOrder.parse(text))
 PRICES = Value("READ[:WRITE[:CURRENCY]]", "prices of 10,000 requests, such as 0.01 or 0.01:0.05:EUR", _prices)
 LOG_LEVEL = Value("LEVEL", "one of " + ", ".join(LEVELS), level_named)
 STORAGE_CLASS = Value("CLASS", "one of " + ", ".join(STORAGE_CLASSES), lambda text: STORAGE_CLASSES[text.lower()])

@@ -70,11 +70,13 @@ class AttributeChanges:
     def change(self, path: str, change: Change) -> None:
         """Change a file's attributes; they are stored soon, or with the data that the file has to store anyway.
 
-        Raises: NoEntry, IsADirectory, MetadataTooLarge, what ``change`` raises.
+        Raises: NoEntry, IsADirectory, MetadataTooLarge, NotRestored (a copy changes them), what ``change`` raises.
         """
         handle, pages_are_known = self._files.hold(path)
         file = handle.file
         try:
+            if file.base is not None and not file.content_dirty:
+                self._context.archive.check(file.base, path)
             file.change_attributes(change)
         except BaseException:
             self._files.release(handle.fh)

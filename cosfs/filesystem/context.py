@@ -13,10 +13,19 @@ from dataclasses import dataclass, replace
 from typing import Callable, Optional
 from urllib.parse import quote, urlencode
 
+from cosfs.archive import is_archived
 from cosfs.config import FilesystemConfig
 from cosfs.cos.interface import TAGS_UNKNOWN, ObjectClient, ObjectHeaders, ObjectInfo, StoredObject
-from cosfs.errors import CosException, ObjectNotFound, PreconditionFailed, ReadOnlyFilesystem, StaleHandle
+from cosfs.errors import (
+    CosException,
+    ObjectArchived,
+    ObjectNotFound,
+    PreconditionFailed,
+    ReadOnlyFilesystem,
+    StaleHandle,
+)
 from cosfs.executor import WorkerPool
+from cosfs.filesystem.archived import ArchiveGate
 from cosfs.filesystem.borrowed import Borrowed
 from cosfs.filesystem.deletes import DeleteQueue
 from cosfs.filesystem.types import Attr, Caller
@@ -62,6 +71,7 @@ class Context:
     borrowed: Borrowed
     names_pool: WorkerPool
     disk_cache: Optional[DiskCache]
+    archive: ArchiveGate
     clock: Callable[[], float]
     started_ns: int
     journal: Optional[Journal] = None
@@ -151,12 +161,15 @@ class Context:
              forbid_overwrite: bool = False) -> ObjectInfo:
         """Copy one object version on the server, by parts when it is too large for one copy.
 
-        Raises: StaleHandle when the object has changed since, or is gone; ObjectExists (``forbid_overwrite``).
+        Raises: StaleHandle when the object has changed since, or is gone; ObjectExists (``forbid_overwrite``);
+        NotRestored.
         """
+        self.archive.check(info)
         with self.deletes.overwriting(key) as removed:
             new = forbid_overwrite and not removed
-            if info.key.endswith("/") and info.size_bytes == 0:
-                # There are servers that keep markers but cannot copy them (measured: SeaweedFS, NoSuchKey).
+            if info.size_bytes == 0 and (info.key.endswith("/") or is_archived(info.storage_class)):
+                # There are servers that keep markers but cannot copy them (measured: SeaweedFS, NoSuchKey). And what
+                # is archived cannot be copied before it is restored.
                 stored = self.client.put_object(key, b"", headers=self.with_tags(headers, info),
                                                 forbid_overwrite=new)
             elif info.size_bytes > MAX_PUT_BYTES or not self.copies_on_server(info.key, key):
@@ -168,6 +181,8 @@ class Context:
                 try:
                     stored = self.client.copy_object(info.key, key, headers=headers, if_match=info.etag,
                                                      forbid_overwrite=new)
+                except ObjectArchived as exc:
+                    raise self.archive.refused(info, exc) from exc
                 except (ObjectNotFound, PreconditionFailed) as exc:
                     done = self._copied_before(info, headers) if info.key == key else None
                     if done is None:

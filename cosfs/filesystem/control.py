@@ -50,6 +50,7 @@ class ControlledFilesystem(CosFilesystem):
 
     def __init__(self, client: ObjectClient, config: FilesystemConfig, meter: RequestMeter, about: About) -> None:
         super().__init__(client, config)
+        self._context.archive.mount_point = about.mount_point.rstrip("/")
         self._owner = config.default_uid if config.uid is None else config.uid
         self._group = config.default_gid if config.gid is None else config.gid
         self._control = ControlFiles(self.status, self.refresh, meter, about)

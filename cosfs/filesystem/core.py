@@ -16,6 +16,7 @@ from cosfs.config import FilesystemConfig
 from cosfs.cos.interface import ObjectClient
 from cosfs.errors import StagingFailed, StagingFull
 from cosfs.executor import ByteBudget, WorkerPool
+from cosfs.filesystem.archived import ArchiveGate
 from cosfs.filesystem.attribute_changes import AttributeChanges
 from cosfs.filesystem.borrowed import Borrowed
 from cosfs.filesystem.context import Context
@@ -80,10 +81,10 @@ class CosFilesystem:
         folder = None if config.attributes_by_listing else config.state_folder
         self._headers = None if folder is None else HeadersDatabase(folder)
         self._pending = PendingUploads(config.state_folder)
+        tree = Tree(client, KeySpace(config.prefix), cache, lookups, ahead, config.parallel_heads,
+                    budget=budget, database=self._headers, list_first=config.attributes_by_listing)
         self._context = Context(
-            client=client, config=config, cache=cache,
-            tree=Tree(client, KeySpace(config.prefix), cache, lookups, ahead, config.parallel_heads,
-                      budget=budget, database=self._headers, list_first=config.attributes_by_listing),
+            client=client, config=config, cache=cache, tree=tree,
             pool=lookups, fetch_pool=fetches, fill_pool=fills,
             ranges=RangeStore(budget, max_ahead=config.parallel_parts, max_fillers=config.parallel_parts),
             staging=StagingArea(config.staging_folder, config.staging_limit_bytes,
@@ -93,6 +94,7 @@ class CosFilesystem:
                 put_threshold_bytes=config.put_threshold_bytes, multipart=config.multipart,
                 server_copies=config.server_copies), self._pending),
             deletes=DeleteQueue(client), borrowed=Borrowed(), names_pool=self._pools[-1], disk_cache=disk_cache,
+            archive=ArchiveGate(client, tree.restores, order=config.restore, prefix=config.prefix, clock=monotonic),
             clock=clock, started_ns=int(clock() * 1_000_000_000))
         self._table = OpenFileTable(limits_up_to(config.prefetch_limit_bytes))
         self._writeback: Optional[Writeback] = None

@@ -23,7 +23,7 @@ from cosfs.filesystem.openfile import OpenFile
 from cosfs.filesystem.table import Handle, OpenFileTable
 from cosfs.filesystem.types import Caller, Data, OpenResult
 from cosfs.filesystem.writeback import Writeback
-from cosfs.namespace.attributes import decode_file, encode
+from cosfs.namespace.attributes import decode_file, encode, stored_type
 from cosfs.namespace.entries import Entry, entry_of_info
 
 log = logging.getLogger(__name__)
@@ -115,6 +115,9 @@ class FileOperations:
             # While a commit is under way, the cache and the open file may name different versions.
             with nullcontext() if current is None else current.settled():
                 info = self._file_info(path)
+                if not flags & (os.O_TRUNC | os.O_PATH):
+                    # Listings read symbolic links.
+                    context.archive.check(info, path, opens=stored_type(info) == stat.S_IFREG)
                 if flags & os.O_ACCMODE != os.O_RDONLY:
                     # What cannot be stored with its attributes is refused now, not at close.
                     encode(decode_file(info, context.defaults), info.headers.metadata)
@@ -186,11 +189,13 @@ class FileOperations:
         with self.pinned(path):
             file = self._table.get(path)
             if file is not None:
+                if length and file.base is not None and not file.content_dirty:
+                    self._context.archive.check(file.base, path)
                 file.truncate(length)
                 if not self._table.has_writer(file):
                     self._commit_told(file)
                 return
-        handle, keep = self._open_stored(path, os.O_WRONLY)
+        handle, keep = self._open_stored(path, os.O_WRONLY if length else os.O_WRONLY | os.O_TRUNC)
         try:
             handle.file.truncate(length)
             self.flush(handle.fh)

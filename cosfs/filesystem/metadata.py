@@ -11,9 +11,12 @@ import stat
 from dataclasses import replace
 from typing import Callable, List, Mapping, Optional
 
+from cosfs.archive import ORDERS, RestoreOrder
 from cosfs.cos.interface import ObjectInfo
 from cosfs.errors import (
     EntryExists,
+    InvalidArgument,
+    IsADirectory,
     NoAttribute,
     NotSupported,
     PermissionRefused,
@@ -35,10 +38,10 @@ SELinux labels a FUSE mount as a whole; ``ls -l`` asks for a label file by file 
 
 
 OF_OBJECT = "user.cosfs."
-"""Attributes that tell of the object, and can only be read. They are not listed: programs that copy attributes would
-take them along, and fail to set them; and each could cost a request."""
+"""Attributes that tell of the object, and can only be read, but for the one that a restore is asked for with. They are
+not listed: programs that copy attributes would take them along, and fail to set them; and each could cost a request."""
 
-_CHANGING = OF_OBJECT + "restore"
+_RESTORE, _CLASS = OF_OBJECT + "restore", OF_OBJECT + "storage-class"
 
 _TOLD: Mapping[str, Callable[[ObjectInfo], Optional[str]]] = {
     "etag": lambda info: info.etag or None,
@@ -84,11 +87,15 @@ class MetadataOperations:
         """What the service tells of the object; one request if it is not known. Raises: NoAttribute."""
         tell = _TOLD.get(name[len(OF_OBJECT):])
         named = self._names.named(path)
-        if isinstance(named, OpenFile):  # what was changed, and is not stored, is no object yet
-            info = None if named.dirty else named.base
-        elif name == _CHANGING and not named.is_directory:  # it changes without the version changing
-            info = self._context.tree.current_info(path, named)
+        if name == _CLASS and isinstance(named, Entry) and named.info is None and not named.is_directory:
+            return named.storage_class.encode()  # listings tell it
+        if isinstance(named, OpenFile) and (named.dirty or name != _RESTORE):
+            info = None if named.dirty else named.base  # what was changed, and is not stored, is no object yet
+        elif name == _RESTORE:  # it changes without the version changing
+            entry = self._context.tree.lookup(path) if isinstance(named, OpenFile) else named
+            info = None if entry.is_directory else self._context.tree.current_info(path, entry)
         else:
+            assert isinstance(named, Entry)
             info = self._context.tree.info(path, named)
         value = None if tell is None or info is None else tell(info)
         if value is None:
@@ -100,6 +107,9 @@ class MetadataOperations:
 
     def setxattr(self, path: str, name: str, value: bytes, flags: int) -> None:
         self._check_xattr_name(name)
+        if name == _RESTORE:
+            self._restore(path, value)
+            return
         _refuse_of_object(name)
         if not self._context.config.xattr:
             return
@@ -114,6 +124,24 @@ class MetadataOperations:
             return replace(old, xattrs={**old.xattrs, name: value})
 
         self._change(path, change)
+
+    def _restore(self, path: str, value: bytes) -> None:
+        """Have a file restored, for ``DAYS[:TIER]``."""
+        self._context.check_writable()
+        if not self._context.config.xattr:
+            raise NotSupported("mounted without extended attributes")
+        try:
+            order = RestoreOrder.parse(value.decode("ascii"))
+        except ValueError:
+            raise InvalidArgument(f"{_RESTORE} of {path} takes {ORDERS}") from None
+        named = self._names.named(path)
+        if isinstance(named, Entry) and named.is_directory:
+            raise IsADirectory(path)
+        if isinstance(named, OpenFile) and named.dirty:
+            raise InvalidArgument(f"{path} has changes that are not stored: it is not archived")
+        info = named.base if isinstance(named, OpenFile) else self._context.tree.info(path, named)
+        assert info is not None, "a file that is stored has headers"
+        self._context.archive.restore(info, path, order)
 
     def removexattr(self, path: str, name: str) -> None:
         self._check_xattr_name(name)

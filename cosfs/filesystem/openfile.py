@@ -18,6 +18,7 @@ from cosfs.cos.interface import ObjectInfo
 from cosfs.errors import (
     CosfsError,
     FileTooLarge,
+    ObjectArchived,
     ObjectExists,
     ObjectNotFound,
     PreconditionFailed,
@@ -69,6 +70,8 @@ class OpenFile(StoredFile):
                 return self._content.read(offset, size, window)
             except NotReadable:
                 self._commit_sent()
+            except ObjectArchived as exc:
+                raise self._context.archive.refused(self.base, exc, self.path) from exc
             except (PreconditionFailed, ObjectNotFound) as exc:
                 if not self._serve_new_version(version):
                     raise StaleHandle(f"{self.path} changed in the bucket while it was open") from exc
@@ -89,6 +92,8 @@ class OpenFile(StoredFile):
                 self._content.read(0, first, pattern.observe(0, first), max_age_s=AS_GOOD_AS_NEW_S)
             else:
                 self._check_version()
+        except ObjectArchived as exc:
+            raise self._context.archive.refused(self.base, exc, self.path) from exc
         except (PreconditionFailed, ObjectNotFound, StaleHandle) as exc:
             self._context.cache.forget(self.path)
             raise StaleHandle(f"{self.path} has changed in the bucket") from exc

@@ -13,6 +13,7 @@ import logging
 from dataclasses import dataclass, replace
 from typing import List, Mapping, Optional, Sequence, Set
 
+from cosfs.archive import is_archived
 from cosfs.cos.interface import ListedObject, ObjectInfo
 from cosfs.errors import ObjectNotFound, PreconditionFailed
 from cosfs.filesystem.context import Context
@@ -77,9 +78,11 @@ class Copier:
 
     def _head(self, key: str) -> Optional[ObjectInfo]:
         try:
-            return self._context.client.head_object(key)
+            info = self._context.client.head_object(key)
         except ObjectNotFound:
             return None
+        self._context.tree.restores.told(info)
+        return info
 
     def recall(self, rows: Sequence[ListedObject]) -> None:
         """Learn from the database what is going to be copied, so that its copies need not be asked for."""
@@ -89,8 +92,9 @@ class Copier:
     def copy(self, row: ListedObject, target: str) -> Optional[Copied]:
         """Copy an object, the version there is now; None when there is none."""
         known = self._known.get(row.key)
-        if row.size_bytes > MAX_PUT_BYTES or not row.etag or not self._context.copies_on_server(row.key, target) or (
-                self._ask_all if known is None else bool(known.headers.extra)):
+        if row.size_bytes > MAX_PUT_BYTES or is_archived(row.storage_class) or not row.etag \
+                or not self._context.copies_on_server(row.key, target) \
+                or (self._ask_all if known is None else bool(known.headers.extra)):
             return self._copy_with_headers(row, target)
         kept_class = None if row.storage_class == "STANDARD" else row.storage_class
         try:

@@ -16,8 +16,9 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Dict, Iterator, List, Optional, Sequence
 
+from cosfs.archive import is_archived
 from cosfs.cos.interface import ListedObject
-from cosfs.errors import CosfsError, CosServiceError, NameTooLong
+from cosfs.errors import CosfsError, CosServiceError, NameTooLong, NotRestored, ObjectNotFound
 from cosfs.executor import wait_all
 from cosfs.filesystem.context import Context
 from cosfs.filesystem.openfile import OpenFile
@@ -49,6 +50,7 @@ class DirectoryRename:
         self._single_outcomes: Dict[str, int] = {}
         self._copies: List[Copied] = []
         self._failed = threading.Event()
+        self._archived_seen = False
 
     def run(self, source: Entry, target: Optional[Entry]) -> None:
         """``target``: the empty directory that is replaced. Raises: what stopped it."""
@@ -101,6 +103,7 @@ class DirectoryRename:
                     sample.add(row.key)
                 if row.key not in apart:
                     _check_length(new_prefix + row.key[len(old_prefix):])
+                    self._check_restored(row)
                     journal.add(row)
                 elif row.key == old_prefix:
                     singles.append(Move(row.key, new_prefix, row.etag, kind=MARKER))
@@ -114,6 +117,18 @@ class DirectoryRename:
             raise
         self._outcomes = bytearray(journal.rows)
         return journal
+
+    def _check_restored(self, row: ListedObject) -> None:
+        """See by the first archived object, before anything is copied, that such can be. Raises: NotRestored."""
+        if self._archived_seen or not row.size_bytes or not is_archived(row.storage_class):
+            return
+        self._archived_seen = True
+        try:
+            info = self._context.client.head_object(row.key)
+        except ObjectNotFound:
+            return
+        self._context.tree.restores.told(info)
+        self._context.archive.check(info)
 
     def _moved(self, path: str) -> str:
         return self._new + path[len(self._old):]
@@ -156,7 +171,7 @@ class DirectoryRename:
     def _outcome(self, future: Future[Optional[Copied]]) -> int:
         error = future.exception()
         if error is not None:
-            refused = isinstance(error, CosServiceError) and error.status < 500
+            refused = isinstance(error, NotRestored) or (isinstance(error, CosServiceError) and error.status < 500)
             return 0 if refused else _UNCERTAIN
         copied = future.result()
         if copied is None:

@@ -23,6 +23,7 @@ from cosfs.cos.interface import ObjectHeaders, ObjectInfo
 from cosfs.errors import (
     CosException,
     CosfsError,
+    ObjectArchived,
     ObjectExists,
     ObjectNotFound,
     StagingFailed,
@@ -297,6 +298,8 @@ class StoredFile:
         self._stage_small_body(AS_GOOD_AS_NEW_S)
         try:
             return self._upload(key, headers, new=new)
+        except ObjectArchived as exc:
+            raise context.archive.refused(self.base, exc, self.path) from exc
         except ObjectExists:
             try:
                 own = self._is_own_attempt(context.client.head_object(key))

@@ -16,6 +16,7 @@ import threading
 from functools import partial
 from typing import Callable, Dict, Generator, Iterator, Mapping, Optional, Sequence, Set, Tuple
 
+from cosfs.archive import is_archived
 from cosfs.cos.interface import ListedObject, ObjectClient, ObjectInfo
 from cosfs.errors import CosfsError, NoEntry, ObjectArchived, ObjectNotFound, PreconditionFailed
 from cosfs.executor import ByteBudget, WorkerPool
@@ -26,6 +27,7 @@ from cosfs.namespace.entries import ABSENT, Entry, entry_of_info, entry_of_row
 from cosfs.namespace.headers_db import HeadersDatabase
 from cosfs.namespace.lookahead import Flights, OrderDetector
 from cosfs.namespace.paths import join, split
+from cosfs.namespace.restores import Restored, RestoreStates
 from cosfs.units import KIB
 
 log = logging.getLogger(__name__)
@@ -60,6 +62,7 @@ class HeaderSource:
         self._database = database
         self._in_walk = in_walk
         self.bodies = SmallBodies(budget, cache.now)
+        self.restores = RestoreStates(cache.now, cache.stat_ttl_s)
         self._ahead_bytes = min(_MOST_AHEAD_BYTES, self.bodies.limit_bytes // (2 * _CONTENT_WINDOWS[1]))
         self._flights = Flights(pool, workers, self._fetch)
         self._to_read: Set[str] = set()
@@ -143,6 +146,7 @@ class HeaderSource:
             else:
                 self._cache.insert(path, ABSENT, asked_at=asked_at)
             raise NoEntry(path) from exc
+        self.restores.told(info)
         self._cache.insert(path, _known_entry(entry, info), asked_at=asked_at)
         if self._database is not None:
             self._database.put(info, special=stored_type(info) not in (stat.S_IFREG, stat.S_IFDIR))
@@ -170,9 +174,10 @@ class HeaderSource:
     def _get_small(self, entry: Entry) -> Optional[ObjectInfo]:
         """Fetch a small listed object whole: its headers come along, and it is likely to be read next.
 
-        None when it is not small, or another version than the listing said.
+        None when it is not small, or archived, or another version than the listing said.
         """
-        if entry.is_directory or not entry.etag or not 0 < entry.size_bytes <= SMALL_BYTES:
+        if entry.is_directory or not entry.etag or not 0 < entry.size_bytes <= SMALL_BYTES \
+                or is_archived(entry.storage_class):
             return None
         return self._get_content(entry, ahead_s=0.0)
 
@@ -180,12 +185,16 @@ class HeaderSource:
         receive = partial(self._client.get_object, entry.key, if_match=entry.etag)
         try:
             return self.bodies.fetch(entry.key, entry.etag, entry.size_bytes, receive, ahead_s=ahead_s)
-        except (PreconditionFailed, ObjectArchived):
+        except ObjectArchived:
+            self.restores.note((entry.key, entry.etag), Restored.NO)
+            return None
+        except PreconditionFailed:
             return None
 
     def _fetchable(self, entry: Entry) -> bool:
         """Whether the content is one to be fetched ahead."""
         return not entry.is_directory and bool(entry.etag) and 0 < entry.size_bytes <= self._ahead_bytes \
+            and not is_archived(entry.storage_class) \
             and (entry.info is None or stored_type(entry.info) == stat.S_IFREG)
 
     def _at_hand(self, path: str, entry: Entry) -> bool:

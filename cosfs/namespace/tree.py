@@ -55,6 +55,7 @@ class Tree:
         self.headers = HeaderSource(client, cache, ahead_pool, ahead, budget=budget, database=database,
                                     in_walk=lambda: self._lister.in_walk)
         self.bodies = self.headers.bodies
+        self.restores = self.headers.restores
         self._lister = DirectoryLister(client, keys, cache, self.headers, pool, ahead_pool)
         self.has_children = self._lister.has_children
         self.walk = self._lister.walk
@@ -236,6 +237,8 @@ class Tree:
             info = None
         finally:
             below.exception()  # never leave it running behind an error
+        if info is not None:
+            self.restores.told(info)
         if info is not None and key.endswith(OLD_FOLDER_SUFFIX) and not info.size_bytes:
             info = None  # it makes a directory of the name without that suffix
         if info is not None and not is_directory_object(info):

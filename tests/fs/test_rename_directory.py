@@ -110,7 +110,8 @@ def test_rename_of_a_file_in_a_fresh_mount_takes_four_requests_with_the_lookups(
 
 def test_rename_keeps_storage_classes_metadata_and_headers(
         client: Service, start: Callable[..., CosFilesystem]) -> None:
-    for name, kept_class in (("a", None), ("b", "STANDARD_IA"), ("c", "MAZ_STANDARD"), ("d", None), ("e", "ARCHIVE")):
+    for name, kept_class in (("a", None), ("b", "STANDARD_IA"), ("c", "MAZ_STANDARD"), ("d", None),
+                             ("e", "INTELLIGENT_TIERING")):
         client.add(f"d/{name}", b"1", ObjectHeaders({"m": name}, {"Cache-Control": "no-store"}, kept_class))
     before = client.contents()
     start().rename("/d", "/e")

@@ -9,7 +9,7 @@ import pytest
 
 from cosfs.config import FilesystemConfig
 from cosfs.cos.interface import ObjectHeaders
-from cosfs.errors import FileTooLarge, ObjectArchived, StagingFull, StaleHandle
+from cosfs.errors import FileTooLarge, NotRestored, StagingFull, StaleHandle
 from cosfs.filesystem import Caller, CosFilesystem, openfile
 from cosfs.units import MAX_OBJECT_BYTES
 from tests.support.memory_client import MemoryClient, error
@@ -189,11 +189,12 @@ def test_what_does_not_fit_is_refused_when_it_is_written(tmp_path):
     assert client.body("f") == b"kept"
 
 
-def test_an_archived_object_is_shown_and_refused_to_readers(world):
+def test_an_archived_object_is_shown_and_refused_to_readers(world, expected_logs):
+    expected_logs("/d/f is archived")
     world.client.add("d/f", bytes(100_000))
     assert world.filesystem.getattr("/d/f").size_bytes == 100_000
     world.client.fail("get_object", error(403, "InvalidObjectState", "d/f"))
-    with pytest.raises(ObjectArchived):
+    with pytest.raises(NotRestored):
         world.filesystem.open("/d/f", os.O_RDONLY)
 
 
