@@ -13,7 +13,7 @@ import signal
 import sys
 from typing import Optional, Sequence
 
-COMMANDS = ("bench", "doctor", "man", "mount", "recover", "serve", "stats", "top", "umount", "uploads")
+COMMANDS = ("bench", "doctor", "man", "mount", "recover", "restore", "serve", "stats", "top", "umount", "uploads")
 _MODULES = {"mount": "mount_named"}
 """Of commands whose module has another name: ``mount`` is the one of command lines that begin with a bucket."""
 

@@ -28,6 +28,7 @@ _COMMANDS = {
     "man": ("man", "show this page"),
     "mount": ("mount NAME | --all | --list", "mount what a configuration file describes"),
     "recover": ("recover BUCKET-APPID[:/PREFIX]", "deal with what killed mounts have left, without mounting"),
+    "restore": ("restore PATH...", "have archived files of a mount restored, or show how far that is"),
     "serve": ("serve DIR", "serve folders as buckets, for tests and offline work"),
     "stats": ("stats MOUNTPOINT", "show what a mount has done: requests, latencies, caches, uploads"),
     "top": ("top MOUNTPOINT", "show that live"),

@@ -8,6 +8,7 @@ from typing import Dict, Iterator, List
 import pytest
 
 from tests.conftest import require_fuse
+from tests.support import archive_mistakes  # noqa: F401 - registers its own
 from tests.support.desk import Desk
 from tests.support.mistakes import MISTAKES, Values
 from tests.support.mount import REPOSITORY

@@ -70,8 +70,15 @@ class Desk:
         assert self.mounts() == before
         return result.stderr[len("cosfs: "):-1]
 
-    def mount(self) -> None:
-        result = self.command(self.words())
+    def complaint(self, *words: str) -> str:
+        """The one line of another command than the mount's, without the program's name."""
+        result = self.command(words)
+        assert (result.returncode, result.stdout) == (1, "")
+        assert re.fullmatch(r"cosfs: [^\n]+\n", result.stderr), result.stderr
+        return result.stderr[len("cosfs: "):-1]
+
+    def mount(self, *options: str, bucket: Optional[str] = None) -> None:
+        result = self.command(self.words(*options, bucket=bucket))
         assert (result.returncode, result.stderr) == (0, "")
 
     def mounts(self) -> List[str]:
