@@ -96,8 +96,8 @@ class Result:
     text: str
 
 
-_COUNTED = {"started": "{} restores started", "ongoing": "{} being restored already", "readable": "{} readable",
-            "plain": "{} not archived", "failed": "{} failed"}
+_COUNTED = {"started": "restores started", "ongoing": "being restored already", "readable": "readable",
+            "plain": "not archived", "failed": "failed"}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -157,7 +157,7 @@ def _run(options: argparse.Namespace) -> int:
         elif not options.recursive:
             print(f"{printable(result.path)}: {result.text}")
     if options.recursive or sum(counts.values()) > 1:
-        told = [text.format(counts[kind]) for kind, text in _COUNTED.items() if counts[kind]]
+        told = [f"{text}: {counts[kind]}" for kind, text in _COUNTED.items() if counts[kind]]
         print(", ".join(told) or "no files there")
     failed = counts["failed"]
     if options.wait and waiting:
@@ -273,7 +273,7 @@ def _restore(path: str, order: RestoreOrder) -> Optional[Result]:
     days = f"{order.days} day{'' if order.days == 1 else 's'}"
     if seen.told is not None:
         return Result(path, "readable", f"readable, and kept so for {days} from now")
-    return Result(path, "started", f"restore started; {what} by {order.tier.value} usually takes {duration}, and is "
+    return Result(path, "started", f"restore started, which by {order.tier.value} usually takes {duration} ({what}); "
                                    f"readable for {days} then")
 
 

@@ -90,7 +90,7 @@ def test_an_archived_file_is_refused_restored_read_and_refused_again(
 
     status, out, err = restore(path, "--days", "2", "--tier", "expedited", "--wait")
     assert (status, err) == (0, ["waiting: 0 of 1 readable"])
-    assert out == [f"{path}: restore started; ARCHIVE by Expedited usually takes 1 to 5 minutes, and is readable for 2 "
+    assert out == [f"{path}: restore started, which by Expedited usually takes 1 to 5 minutes (ARCHIVE); readable for 2 "
                    "days then", "1 of 1 readable"]
     assert path.read_bytes() == BODY
     assert re.fullmatch(rb'ongoing-request="false", expiry-date=".* GMT"', os.getxattr(path, "user.cosfs.restore"))
@@ -117,7 +117,7 @@ def test_folders_are_restored_whole_and_what_cannot_be_is_told(
     assert restore(folder) == (1, [], [
         f"cosfs: {folder} is a folder; add -r to have all archived files below it restored"])
     status, out, err = restore("-r", folder, "-t", "Expedited")
-    assert (status, out) == (1, ["30 restores started, 1 not archived, 1 failed"])
+    assert (status, out) == (1, ["restores started: 30, not archived: 1, failed: 1"])
     assert err == [f"cosfs: {folder}/deep: DEEP_ARCHIVE knows no tier Expedited; give Standard or Bulk"]
     assert len(quick.requests(op="restore_object")) == 30
     status, out, err = restore("-r", folder, "--status")
