@@ -268,7 +268,7 @@ def test_a_restore_that_another_host_asked_for_shows_when_attributes_are_asked_a
     assert mount.read("/f") == bytes(100)
 
 
-def test_reading_the_attribute_has_the_next_open_know(mount: Mount) -> None:
+def test_reading_the_attribute_has_the_next_open_know(mount: Mount, lines: Lines) -> None:
     mount.client.add_archived("f")
     with pytest.raises(NotRestored):
         mount.read("/f")
@@ -276,6 +276,12 @@ def test_reading_the_attribute_has_the_next_open_know(mount: Mount) -> None:
     mount.client.restore_object("f", RestoreOrder(1))
     assert "expiry-date" in mount.told("/f")
     assert mount.read("/f") == bytes(100)
+    assert len(lines()) == 1
+    mount.later(86400)
+    for _ in range(2):
+        with pytest.raises(NotRestored):
+            mount.read("/f")
+    assert lines() == 2 * lines()[:1]  # that it is archived again is worth a line
 
 
 def test_restored_files_are_renamed_and_changed_and_keep_their_class(mount: Mount) -> None:
@@ -333,6 +339,15 @@ def test_what_the_service_alone_knows_to_be_archived_is_asked_for_once_a_minute(
     assert len(mount.read("/f")) == min(size_bytes, MIB)
 
 
+def test_a_copy_that_the_service_alone_refuses_is_told_as_well(mount: Mount, lines: Lines) -> None:
+    mount.client.hidden = ("INTELLIGENT_TIERING",)
+    mount.client.add_archived("f", storage_class="INTELLIGENT_TIERING")
+    for _ in range(3):
+        with pytest.raises(NotRestored):
+            mount.filesystem.rename("/f", "/g")
+    assert len(lines()) == mount.client.count("copy_object") == 1
+
+
 def test_with_the_option_opening_starts_a_restore_once_and_says_how_long_it_takes(
         make: Callable[..., Mount], lines: Lines) -> None:
     mount = make(restore=WEEK)
@@ -385,6 +400,14 @@ def test_renames_and_changes_of_attributes_start_no_restore(make: Callable[..., 
     for change in (lambda: mount.filesystem.rename("/f", "/g"), lambda: mount.filesystem.chmod("/f", 0o600)):
         with pytest.raises(NotRestored):
             change()
+    assert mount.client.count("restore_object") == 0
+
+
+def test_listings_which_read_symbolic_links_start_no_restore(make: Callable[..., Mount]) -> None:
+    mount = make(restore=WEEK)
+    mount.client.add("link", b"target", ObjectHeaders({"mode": str(0o120777)}, {}, "ARCHIVE"))
+    with pytest.raises(NotRestored):
+        mount.filesystem.readlink("/link")
     assert mount.client.count("restore_object") == 0
 
 
