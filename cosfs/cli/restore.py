@@ -189,7 +189,10 @@ def _show(options: argparse.Namespace) -> int:
             counts["failed"] += 1
             _complain(f"{printable(seen.path)}: {seen.failure}")
         elif seen.archived or not options.recursive:
+            counts["shown"] += 1
             print(f"{printable(seen.path)}: {seen.storage_class}, {seen.state}")
+    if not counts:
+        print("no archived files there")
     return int(counts["failed"] > 0)
 
 

@@ -106,7 +106,10 @@ class ArchiveGate:
         """
         if info is None:
             return NotRestored(str(exc))
-        self._states.note((info.key, info.etag), Restored.NO)
+        if is_archived(info.storage_class):
+            self._states.forget((info.key, info.etag))  # HEAD tells
+        else:
+            self._states.note((info.key, info.etag), Restored.NO)
         return self._told(info, self._path(info) if path is None else path, Restored.NO)
 
     def restore(self, info: ObjectInfo, path: str, order: RestoreOrder) -> None:
@@ -200,7 +203,8 @@ class ArchiveGate:
                 self._unlogged += 1
                 return
             left_out, self._unlogged = self._unlogged, 0
-        log.warning("%s", line + (f" ({left_out} like this were not logged)" if left_out else ""))
+        shown = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in line)  # whatever is in names
+        log.warning("%s", shown + (f" ({left_out} like this were not logged)" if left_out else ""))
 
     def _path(self, info: ObjectInfo) -> str:
         return "/" + info.key[len(self._prefix):]

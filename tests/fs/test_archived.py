@@ -411,6 +411,24 @@ def test_listings_which_read_symbolic_links_start_no_restore(make: Callable[...,
     assert mount.client.count("restore_object") == 0
 
 
+def test_a_name_with_control_characters_is_one_line(mount: Mount, lines: Lines) -> None:
+    mount.client.add_archived("a\nb")
+    [entry] = mount.filesystem.readdir("/")
+    with pytest.raises(NotRestored):
+        mount.filesystem.open("/" + entry.name, os.O_RDONLY)
+    [line] = lines()
+    assert line.isprintable()
+
+
+def test_a_restored_copy_that_the_service_does_not_give_yet_is_not_waited_for_a_minute(mount: Mount) -> None:
+    mount.client.add_archived("f")
+    mount.restored("/f")
+    mount.client.fail("get_object", error(403, "InvalidObjectState", "f"))
+    with pytest.raises(NotRestored):
+        mount.read("/f")
+    assert mount.read("/f") == bytes(100)
+
+
 def test_a_program_that_opens_a_whole_archive_does_not_flood_the_log(mount: Mount, lines: Lines) -> None:
     for number in range(300):
         mount.client.add_archived(f"f{number:03}")

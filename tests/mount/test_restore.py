@@ -121,6 +121,8 @@ def test_folders_are_restored_whole_and_what_cannot_be_is_told(
     assert (status, out) == (1, ["restores started: 30, not archived: 1, failed: 1"])
     assert err == [f"cosfs: {folder}/deep: DEEP_ARCHIVE knows no tier Expedited; give Standard or Bulk"]
     assert len(quick.requests(op="restore_object")) == 30
+    (mount.point / "empty").mkdir()
+    assert restore("-r", mount.point / "empty", "-s") == (0, ["no archived files there"], [])
     status, out, err = restore("-r", folder, "--status")
     assert (status, len(out), err) == (0, 31, [])
     assert sum("DEEP_ARCHIVE, not restored" in line for line in out) == 1
