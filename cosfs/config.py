@@ -25,6 +25,14 @@ FuseOptions = Dict[str, Union[str, int, float, bool]]
 """Options of the FUSE library; a bool stands for a word without a value."""
 
 
+SCANNERS = (
+    "updatedb", "updatedb.plocate", "updatedb.mlocate", "updatedb.findutils",
+    "tracker-miner-fs", "tracker-extract", "localsearch-3", "localsearch-extractor-3", "baloo_file",
+    "baloo_file_extractor")
+"""Programs that by themselves walk whatever is mounted: the indexes of locate, of GNOME and of KDE. Not in it are those
+that somebody starts for a folder, or wants to see everything: find, du, backups, virus scanners, file managers."""
+
+
 class Conflict(enum.Enum):
     """What storing a changed file does when somebody else changed the object since it was opened."""
 
@@ -319,6 +327,9 @@ class MountConfig:
 
     mime_file: Optional[str] = None
     """File with types of content by extension, which count before the system's (mime.types)."""
+
+    scanners: Tuple[str, ...] = SCANNERS
+    """Names of programs that folders do not open to, because walking the bucket would cost requests for nothing."""
 
     log_level: int = logging.WARNING
     """Least severe level logged."""

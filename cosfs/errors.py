@@ -275,6 +275,12 @@ class PermissionRefused(FilesystemError):
     errno = errno.EPERM
 
 
+class KeptOut(FilesystemError):
+    """The caller's program is not let into folders, whatever their modes say (cosfs/scanner_guard.py)."""
+
+    errno = errno.EACCES
+
+
 class InvalidArgument(FilesystemError):
     errno = errno.EINVAL
 

@@ -52,6 +52,8 @@ def exposition(stats: Stats) -> str:
     for field in ("hits", "misses"):
         family(f"cache_{field}_total", "counter", f"What the caches had: {field}.",
                [({"cache": name}, told[field]) for name, told in caches])
+    family("kept_out_total", "counter", "Folders that did not open to a program that indexes.",
+           [({"program": program}, count) for program, count in stats["kept_out"].items()])
     gauges = [("open_files", "Handles of open files.", stats["open_files"]),
               ("uploads_under_way", "Multipart uploads that are open.", len(stats["pending"]["uploads"])),
               ("files_waiting", "Files that wait for their upload.", len(stats["pending"]["waiting"])),

@@ -112,6 +112,9 @@ class Callbacks:
                               (st.st_ctimespec, attr.ctime_ns)):
             spec.tv_sec, spec.tv_nsec = divmod(time_ns, 1_000_000_000)
 
+    def opendir(self, path: Optional[bytes], fip: Any) -> None:
+        self._call("opendir", _named(path))
+
     def readdir(self, path: Optional[bytes], buf: Any, filler: Any, offset: int, fip: Any, *flags: int) -> None:
         types: Dict[int, Any] = {}
         more = self._filler_flags

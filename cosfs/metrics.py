@@ -1,4 +1,5 @@
-"""Counters of what a mount does: requests by kind with their latencies, hits and misses of caches, and prices.
+"""Counters of what a mount does: requests by kind with their latencies, hits and misses of caches, programs that were
+kept out, and prices.
 
 Defined here and only here: what is counted, and how percentiles are made of it. ``cos/requester.py`` and
 ``cos/transport.py`` count requests, the caches their hits; the control folder (filesystem/control_files.py) and
@@ -58,6 +59,24 @@ class HitRate:
 
     def told(self) -> Dict[str, int]:
         return {"hits": self.hits.count, "misses": self.misses.count}
+
+
+class Refusals:
+    """How often programs were kept out of the mount, by their names; there are as many as the mount has a list of."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Dict[str, int] = {}
+
+    def add(self, program: str) -> int:
+        """Count one more; returns how many there are of that program now."""
+        with self._lock:
+            count = self._counts[program] = self._counts.get(program, 0) + 1
+            return count
+
+    def told(self) -> Dict[str, int]:
+        with self._lock:
+            return dict(self._counts)
 
 
 def bucket_of(latency_us: int) -> int:

@@ -38,12 +38,13 @@ from cosfs.filesystem import ControlledFilesystem, CosFilesystem, Listed, Recove
 from cosfs.fuse_callbacks import THREADS
 from cosfs.fuse_library import find_binding
 from cosfs.log_levels import cycle_level
-from cosfs.metrics import About, RequestMeter
+from cosfs.metrics import About, Refusals, RequestMeter
 from cosfs.mount_process import announce
 from cosfs.mount_table import clear_dead_mounts
 from cosfs.network_wait import wait_for_network
 from cosfs.operations import CosOperations
 from cosfs.preflight import MountError, check_bucket, check_local, proxies_of, source_of
+from cosfs.scanner_guard import ScannerGuard
 from cosfs.signals import signal_actions
 from cosfs.state import bucket_folder, cache_folder, make_folder
 from cosfs.units import MIB
@@ -222,15 +223,15 @@ def _serve(config: MountConfig, settings: ClientConfig, ready: Callable[[], None
     if config.mime_file is not None:
         mimetypes.init([*mimetypes.knownfiles, config.mime_file])
     _wait_for_network(config)
-    meter = RequestMeter()
+    meter, refusals = RequestMeter(), Refusals()
     client = BucketClient(settings, learned=_check_bucket(config, settings, meter), meter=meter)
     about = About(fsname(config), config.mount_point, shown_settings(config), config.prices)
     filesystem = ControlledFilesystem(client, replace(config.filesystem, state_folder=_state_folder(config),
                                                       copies=find_binding(config.libfuse).COPIES,
-                                                      cache_folder=_cache_folder(config)), meter, about)
+                                                      cache_folder=_cache_folder(config)), meter, about, refusals)
     try:
         with _metrics_page(config, filesystem.stats):
-            _run_fuse(filesystem, config, ready)
+            _run_fuse(filesystem, config, ready, refusals)
     finally:
         filesystem.stop()
         client.close()
@@ -282,7 +283,8 @@ def _cache_folder(config: MountConfig) -> Optional[str]:
     return None if folder is None else cache_folder(folder, connection.url, connection.bucket)
 
 
-def _run_fuse(filesystem: CosFilesystem, config: MountConfig, ready: Callable[[], None]) -> None:
+def _run_fuse(filesystem: CosFilesystem, config: MountConfig, ready: Callable[[], None], refusals: Refusals) -> None:
+    guard = ScannerGuard(config.scanners, refusals, config.mount_point) if config.scanners else None
     binding = find_binding(config.libfuse)
     captured = CapturedStderr()
 
@@ -297,7 +299,7 @@ def _run_fuse(filesystem: CosFilesystem, config: MountConfig, ready: Callable[[]
         ready()
 
     try:
-        binding.run(CosOperations(filesystem, binding.caller_ids, on_ready), config.mount_point, foreground=True,
+        binding.run(CosOperations(filesystem, binding.caller_ids, on_ready, guard), config.mount_point, foreground=True,
                     threads=config.threads, options=fuse_options(config), read_ahead_bytes=config.read_ahead_bytes)
         systemd.stopping(f"{config.mount_point} is unmounted; storing what waits")
     except RuntimeError as exc:

@@ -32,6 +32,7 @@ from cosfs.errors import (
 )
 from cosfs.filesystem import Attr, Caller, CosFilesystem, Purpose, Time
 from cosfs.fuse_callbacks import FuseOSError
+from cosfs.scanner_guard import ScannerGuard
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +49,14 @@ class CosOperations:
     flag_utime_omit_ok = 1
 
     def __init__(self, filesystem: CosFilesystem, caller_ids: Callable[[], Tuple[int, int, int]],
-                 on_ready: Callable[[], None] = lambda: None) -> None:
-        """``caller_ids``: of the binding that will call."""
+                 on_ready: Callable[[], None] = lambda: None, guard: Optional[ScannerGuard] = None) -> None:
+        """``caller_ids``: of the binding that will call. ``guard``: who is not let into folders; None: all are."""
         self._filesystem = filesystem
         self._caller_ids = caller_ids
         self._on_ready = on_ready
+        if guard is not None:
+            # for the object, not for the class: without a guard libfuse answers by itself, which costs nothing
+            self.opendir = partial(self._admit, guard)
 
     def __call__(self, operation: str, *args: Any) -> Any:
         try:
@@ -166,6 +170,9 @@ class CosOperations:
         return {"f_bsize": found.block_bytes, "f_frsize": found.block_bytes, "f_blocks": found.blocks,
                 "f_bfree": found.blocks, "f_bavail": found.blocks, "f_files": found.files, "f_ffree": found.files,
                 "f_favail": found.files, "f_namemax": found.name_max}
+
+    def _admit(self, guard: ScannerGuard, path: str) -> None:
+        guard.admit(self._caller_ids()[2], path)
 
     def _caller(self) -> Caller:
         uid, gid, _ = self._caller_ids()

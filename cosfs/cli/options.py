@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from cosfs.cli import values
 from cosfs.cli.values import Value
-from cosfs.config import Conflict
+from cosfs.config import SCANNERS, Conflict
 from cosfs.cos.additions import EncryptedBy, Encryption
 from cosfs.units import MIB
 
@@ -144,6 +144,10 @@ MOUNTING = _section(
     _option("wait_for_network", "how long to wait for a network that is not there yet: unknown host, no route, refused "
             "connection; where fstab says _netdev 30, if it is not given", "mount.wait_for_network_s",
             values.seconds(0), default="0"),
+    _option("scanner_guard", "programs that folders do not open to, because walking the bucket costs requests: "
+            "those of updatedb, GNOME's Tracker (localsearch) and KDE's Baloo. NAME:NAME... are others in their place; "
+            "+NAME and -NAME change the list", "mount.scanners", values.PROGRAMS, constant=SCANNERS, bare=True),
+    _option("noscanner_guard", "let all programs in", "mount.scanners", constant=()),
     _option("nonempty", "mount over a folder that is not empty", "mount.nonempty fuse.nonempty"),
 )
 

@@ -21,7 +21,8 @@ answer, or a refusal; that an object is not there (404) or not the version
 asked for (412) is an answer. The latency is the time until an answer begins:
 half of the requests were faster than P50, 95 % faster than P95. Hits are
 reads and lookups that waited for nobody; what the kernel answers from its own
-memory is in no count. Prices: the option request_price of the mount."""
+memory is in no count. Prices: the option request_price of the mount. Kept out
+are programs that index, once for each folder: the option scanner_guard."""
 
 
 def run(argv: Sequence[str]) -> int:

@@ -44,6 +44,10 @@ def _head(now: Stats, before: Optional[Stats]) -> List[str]:
         f"staging  {_bar(staging['used_bytes'], staging['limit_bytes'])} {_of(staging)}",
         "hits     " + "   ".join(f"{text} {_hits(name, now, before)}" for name, text in _CACHES),
     ]
+    kept_out = now.get("kept_out")  # a mount of an older version has none
+    if kept_out:
+        rows.append("kept out " + "   ".join(f"{program} {count(number)}" for program, number in sorted(
+            kept_out.items(), key=lambda item: (-item[1], item[0]))))
     return [_fit(row) for row in rows]
 
 

@@ -15,6 +15,7 @@ from typing import Any, Callable, Mapping, Tuple
 from urllib.parse import urlsplit
 
 from cosfs.archive import ORDERS, RestoreOrder
+from cosfs.config import SCANNERS
 from cosfs.cos.additions import EncryptedBy, Encryption
 from cosfs.log_levels import LEVELS, level_named
 from cosfs.metrics import DEFAULT_PRICES, Prices
@@ -77,6 +78,20 @@ def _prices(text: str) -> Prices:
         raise ValueError(text)
     read, write, currency = match.groups()
     return Prices(float(read), float(read if write is None else write), currency or DEFAULT_PRICES.currency)
+
+
+def _programs(text: str) -> Tuple[str, ...]:
+    """Names joined by colons; those with a sign change the usual ones."""
+    items = text.split(":")
+    _checked(all(re.fullmatch(r"[+-]?[^+/\s-][^/\s]*", item) for item in items), text)
+    found = [] if any(item[0] not in "+-" for item in items) else list(SCANNERS)
+    for item in items:
+        name = item.lstrip("+-")
+        if item[0] != "-":
+            found.append(name)
+        else:
+            found.remove(name)  # ValueError for one that is not in it
+    return tuple(dict.fromkeys(found))
 
 
 def choice(spellings: Mapping[str, Any]) -> Value:
@@ -185,5 +200,7 @@ HOST_AND_PORT = Value("[HOST:]PORT", "a port from 1 to 65535, or HOST:PORT", _ho
 RESTORE = Value("no|DAYS[:TIER]", f"no, {ORDERS}",
                 lambda text: None if text.lower() == "no" else RestoreOrder.parse(text))
 PRICES = Value("READ[:WRITE[:CURRENCY]]", "prices of 10,000 requests, such as 0.01 or 0.01:0.05:EUR", _prices)
+PROGRAMS = Value("NAME[:NAME...]", "names of programs joined by colons, +NAME for one more than the usual ones, or "
+                                   "-NAME for one of those less", _programs)
 LOG_LEVEL = Value("LEVEL", "one of " + ", ".join(LEVELS), level_named)
 STORAGE_CLASS = Value("CLASS", "one of " + ", ".join(STORAGE_CLASSES), lambda text: STORAGE_CLASSES[text.lower()])

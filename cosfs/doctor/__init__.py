@@ -1,7 +1,7 @@
 """``cosfs doctor``'s examination: all that a mount depends on, looked at piece by piece.
 
 What a mount checks as well is checked by the same functions (cosfs/preflight.py). ``findings.py``: outcomes, and how
-checks are run; ``network.py``, ``bucket.py``, ``machine.py``: the checks.
+checks are run; ``network.py``, ``bucket.py``, ``machine.py``, ``updatedb.py``: the checks.
 """
 
 from __future__ import annotations

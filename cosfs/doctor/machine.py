@@ -12,6 +12,7 @@ from typing import List, Optional
 
 from cosfs.config import MountConfig
 from cosfs.doctor.findings import Check, Outcome, failure, ok, skipped, warning
+from cosfs.doctor.updatedb import look_at_updatedb
 from cosfs.fuse_library import find_binding
 from cosfs.preflight import (
     FUSE_DEVICE,
@@ -59,6 +60,7 @@ class Machine:
             Check(LOCAL, "state_dir", self._state),
             Check(LOCAL, "logfile", self._log_file),
             *([Check(LOCAL, "mime", self._mime_file)] if self._config.mime_file else []),
+            Check(LOCAL, "updatedb", self._updatedb),
         ]
 
     def _device(self) -> Outcome:
@@ -154,6 +156,12 @@ class Machine:
         path = str(self._config.mime_file)
         check_mime_file(path)
         return ok(path)
+
+    def _updatedb(self) -> Outcome:
+        config = self._config
+        return look_at_updatedb(config.mount_point if self._with_mount_point else None,
+                                let_in=os.geteuid() == 0 or config.filesystem.allow_other,
+                                guarded=any(name.startswith("updatedb") for name in config.scanners))
 
     def _space(self, folder: str, option: str, effect: str) -> Outcome:
         """Free space on the disk of ``folder``, or of the folder that it would be made in."""

@@ -27,7 +27,7 @@ from cosfs.filesystem.control_files import MODES, ControlFiles
 from cosfs.filesystem.core import CosFilesystem
 from cosfs.filesystem.status import Values
 from cosfs.filesystem.types import Attr, Caller, Data, Dirent, OpenResult, Purpose, Time
-from cosfs.metrics import About, RequestMeter
+from cosfs.metrics import About, Refusals, RequestMeter
 
 log = logging.getLogger(__name__)
 
@@ -46,14 +46,15 @@ class _Opened:
 
 
 class ControlledFilesystem(CosFilesystem):
-    """A ``CosFilesystem`` with the control folder. ``meter``: of the client's requests."""
+    """A ``CosFilesystem`` with the control folder. ``meter``: of the client's requests; ``refusals``: of programs."""
 
-    def __init__(self, client: ObjectClient, config: FilesystemConfig, meter: RequestMeter, about: About) -> None:
+    def __init__(self, client: ObjectClient, config: FilesystemConfig, meter: RequestMeter, about: About,
+                 refusals: Optional[Refusals] = None) -> None:
         super().__init__(client, config)
         self._context.archive.mount_point = about.mount_point.rstrip("/")
         self._owner = config.default_uid if config.uid is None else config.uid
         self._group = config.default_gid if config.gid is None else config.gid
-        self._control = ControlFiles(self.status, self.refresh, meter, about)
+        self._control = ControlFiles(self.status, self.refresh, meter, about, refusals=refusals)
         self._opened: Dict[int, _Opened] = {}
         self._handles = itertools.count(_FIRST_HANDLE)
         self._hiding = threading.Event()

@@ -18,7 +18,7 @@ from typing import Callable, Dict, List, Mapping, Optional
 from cosfs.errors import InvalidArgument
 from cosfs.filesystem.status import Values
 from cosfs.log_levels import NAMES, current_level, set_level
-from cosfs.metrics import About, RequestCounts, RequestMeter, bucket_begin_us, percentile_us
+from cosfs.metrics import About, Refusals, RequestCounts, RequestMeter, bucket_begin_us, percentile_us
 from cosfs.version import __version__
 
 MODES: Mapping[str, int] = {"stats": 0o400, "config": 0o400, "pending": 0o400, "refresh": 0o200, "loglevel": 0o600}
@@ -30,15 +30,17 @@ _SHARES = (("p50_ms", 0.5), ("p95_ms", 0.95), ("p99_ms", 0.99))
 
 
 class ControlFiles:
-    """``status``: what the filesystem tells. ``refresh``: has it forget what is cached of a path."""
+    """``status``: what the filesystem tells. ``refresh``: has it forget what is cached of a path. ``refusals``: of
+    programs that were kept out."""
 
     def __init__(self, status: Callable[[], Values], refresh: Callable[[str], None], meter: RequestMeter, about: About,
-                 clock: Callable[[], float] = time.time) -> None:
+                 clock: Callable[[], float] = time.time, *, refusals: Optional[Refusals] = None) -> None:
         self._status = status
         self._refresh = refresh
         self._meter = meter
         self._about = about
         self._clock = clock
+        self._refusals = refusals or Refusals()
         self._started_s = clock()
 
     def content(self, name: str) -> bytes:
@@ -73,6 +75,7 @@ class ControlFiles:
             "requests": {kind: _told(counts) for kind, counts in sorted(requests.items())},
             "cost": {"estimate": round(prices.estimate(requests), 6), "currency": prices.currency,
                      "per_10000_reads": prices.read, "per_10000_writes": prices.write},
+            "kept_out": self._refusals.told(),
             **self._status()}
 
     def _stats(self) -> str:

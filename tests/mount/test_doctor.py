@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import socket
 import ssl
 import subprocess
@@ -203,6 +204,20 @@ def test_folders_and_free_space(doctor: Doctor) -> None:
     assert doctor.findings("state_dir=/dev/null/x", "writeback", status=1)["state_dir"]["state"] == "failure"
 
 
+def test_updatedb_that_goes_into_mounts_is_a_warning(doctor: Doctor) -> None:
+    files = doctor.folder / "etc"
+    files.mkdir()
+    for name in ("ld.so.cache", "nsswitch.conf", "hosts", "passwd", "group"):
+        if os.path.exists(f"/etc/{name}"):
+            shutil.copy(f"/etc/{name}", files)
+    own = in_own_namespace(f"mount --bind {files} /etc")
+    (files / "updatedb.conf").write_text('PRUNEFS="NFS fuse.sshfs"\n')
+    found = json.loads(doctor.call(switches=["--json"], wrapper=own).stdout)[-1]
+    assert found == {"section": "This machine", "check": "updatedb", "state": "warning",
+                     "text": "it goes into mounts of cosfs; this one keeps it out by itself (scanner_guard)",
+                     "next": "add fuse.cosfs to PRUNEFS in /etc/updatedb.conf"}
+
+
 def test_lines_fit_the_terminal_and_have_no_colours_elsewhere(doctor: Doctor) -> None:
     doctor.passwd.chmod(0o644)
     result = doctor.call("allow_other")
@@ -217,8 +232,10 @@ def test_lines_fit_the_terminal_and_have_no_colours_elsewhere(doctor: Doctor) ->
     for finding in found:
         if finding["check"] not in ("tcp", "answer"):  # milliseconds and a request id
             assert f"{finding['state']} {finding['check']} {finding['text']}" in shown
-    count = {state: sum(finding["state"] == state for finding in found) for state in ("ok", "skipped")}
-    assert result.stdout.splitlines()[-1] == f"{count['ok']} ok, 0 warnings, 1 failure, {count['skipped']} skipped"
+    count = {state: sum(finding["state"] == state for finding in found) for state in ("ok", "warning", "skipped")}
+    assert count["warning"] == (found[-1]["state"] == "warning"), "updatedb, where there is one"
+    warnings = f"{count['warning']} warning{'s' if count['warning'] != 1 else ''}"
+    assert result.stdout.splitlines()[-1] == f"{count['ok']} ok, {warnings}, 1 failure, {count['skipped']} skipped"
 
 
 def test_colours_on_a_terminal(doctor: Doctor) -> None:

@@ -14,7 +14,7 @@ import pytest
 from cosfs.cli import mount, options
 from cosfs.cli.mount import UsageError, build, help_text, parse_bucket, scan
 from cosfs.cli.options import TABLE, Option, State
-from cosfs.config import ConnectionConfig, FilesystemConfig, MountConfig
+from cosfs.config import SCANNERS, ConnectionConfig, FilesystemConfig, MountConfig
 from cosfs.cos.additions import EncryptedBy, Encryption
 
 WORDS = ["examplebucket-1250000000", "/mnt", "-ourl=http://cos.ap-guangzhou.myqcloud.com"]
@@ -147,6 +147,13 @@ def test_an_option_of_the_cpp_tool_is_accepted(item: str) -> None:
     ("allow_other, ro ,", "filesystem", "read_only", True),
     ("debug", "mount", "foreground", True),
     ("nonempty", "mount", "nonempty", True),
+    ("scanner_guard", "mount", "scanners", SCANNERS),
+    ("noscanner_guard", "mount", "scanners", ()),
+    ("noscanner_guard,scanner_guard", "mount", "scanners", SCANNERS),
+    ("scanner_guard=updatedb:a.b", "mount", "scanners", ("updatedb", "a.b")),
+    ("scanner_guard=+mine:updatedb", "mount", "scanners", ("mine", "updatedb")),
+    ("scanner_guard=+mine:+updatedb", "mount", "scanners", (*SCANNERS, "mine")),
+    ("scanner_guard=-updatedb:+mine", "mount", "scanners", (*SCANNERS[1:], "mine")),
     ("wait_for_network=2.5", "mount", "wait_for_network_s", 2.5),
     ("_netdev", "mount", "wait_for_network_s", 30.0),
     ("_netdev,wait_for_network=0", "mount", "wait_for_network_s", 0.0),
@@ -217,6 +224,12 @@ def test_the_last_of_repeated_options_counts() -> None:
      "an endpoint with https://"),
     ("default_acl=everybody", "option default_acl=everybody is wrong; give one of private, public-read, default, "
                               "public-read-write, authenticated-read, bucket-owner-read, bucket-owner-full-control"),
+    ("scanner_guard=-nobody",
+     "option scanner_guard=-nobody is wrong; give names of programs joined by colons, +NAME for one more than the "
+     "usual ones, or -NAME for one of those less"),
+    ("scanner_guard=a::b",
+     "option scanner_guard=a::b is wrong; give names of programs joined by colons, +NAME for one more than the usual "
+     "ones, or -NAME for one of those less"),
     ("servicepath=/a/../b", "option servicepath=/a/../b is wrong; give a path such as /base"),
     ("iam_role", "option iam_role is not supported; keys come from passwd_file or the environment"),
     ("proxy=http://p", "option proxy is not supported; set http_proxy or https_proxy in the environment"),

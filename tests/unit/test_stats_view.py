@@ -54,6 +54,12 @@ def test_without_an_earlier_look_all_is_since_the_beginning(stats: Dict[str, Any
     assert row(lines, "waiting") == ["waiting", "10", "B", "for", "3", "s", "/small"]
 
 
+def test_programs_that_were_kept_out_are_told_if_there_are_any(stats: Dict[str, Any]) -> None:
+    assert not any("kept out" in line for line in picture(stats))
+    stats["kept_out"] = {"baloo_file": 2, "updatedb": 30}
+    assert "kept out updatedb 30   baloo_file 2" in picture(stats)
+
+
 def test_with_an_earlier_look_rates_latencies_and_hits_are_those_since_then(stats: Dict[str, Any]) -> None:
     now = copy.deepcopy(stats)
     now["uptime_s"] += 2
