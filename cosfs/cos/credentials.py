@@ -22,10 +22,12 @@ from pathlib import Path
 from typing import Callable, List, Mapping, NamedTuple, Optional, Protocol, Tuple, Union
 
 from cosfs.cos import key_files, roles
+from cosfs.cos.assumed_role import assumed_role_keys
 from cosfs.cos.coscli import CoscliBase, parse_coscli
-from cosfs.cos.key_files import SYSTEM_PASSWD_FILE, NoKeys, parse_passwd
-from cosfs.cos.renewal import RenewedCredentials
+from cosfs.cos.key_files import SYSTEM_PASSWD_FILE, NoKeys, RoleToAssume, parse_passwd
+from cosfs.cos.renewal import Issued, RenewedCredentials
 from cosfs.cos.signing import Credentials
+from cosfs.cos.token_end import EndingCredentials, TokenWatch
 from cosfs.errors import CredentialsError
 
 log = logging.getLogger(__name__)
@@ -100,13 +102,16 @@ class FileCredentials:
         self._path = Path(path)
         self._parse = parse or (lambda text, name: parse_passwd(text, bucket, name))
         self._clock = clock
+        self._ends = parse is None  # no other format says when a token ends
+        self._watch = TokenWatch(self.source, "write new keys into it, they are taken at once")
+        self.expires_s: Optional[float] = None
+        """When the session token ends, in seconds since the epoch, if the file says so."""
         self._lock = threading.Lock()
         self._seen: Optional[_FileState] = None
         self._unusable: Optional[_FileState] = None
         """The state in which the file gave no keys, and when that was; the warning about it."""
         self._unusable_since_s = 0.0
         self._warning = ""
-        self._expires_s: Optional[float] = None
         key_files.check_regular(self._path)
         self._state, self._credentials = self._read()
         key_files.check_permissions(self._path)
@@ -118,16 +123,12 @@ class FileCredentials:
     def source(self) -> str:
         return f"the file {self._path}"
 
-    @property
-    def expires_s(self) -> Optional[float]:
-        """When the keys end, in seconds since the epoch, if the file says so."""
-        return self._expires_s
-
     def get(self) -> Credentials:
         if self._changed():  # without the lock, which many threads would wait for
             with self._lock:
                 if self._changed():
                     self._reload_locked()
+        self._watch.look(self.expires_s)
         return self._credentials
 
     def refresh(self, rejected: Credentials, *, certain: bool = True) -> Credentials:  # noqa: ARG002 - of the protocol
@@ -171,7 +172,7 @@ class FileCredentials:
             failure = key_files.unreadable(self._path, exc)
         else:
             credentials = self._parse(text, str(self._path))
-            self._expires_s = key_files.expiry(text)
+            self.expires_s = key_files.token_end(text, str(self._path)) if self._ends and credentials.token else None
             return state, credentials
         raise failure  # out here, because a UnicodeDecodeError has the file's bytes
 
@@ -187,14 +188,19 @@ class _Names(NamedTuple):
     secret_id: str
     secret_key: str
     token: str = ""
+    end: str = ""
+    """When the token ends."""
+    role: str = ""
+    """Which role the keys are to assume."""
 
 
-COSFS_NAMES = _Names("COSACCESSKEYID", "COSSECRETACCESSKEY", "COSSESSIONTOKEN")
+COSFS_NAMES = _Names("COSACCESSKEYID", "COSSECRETACCESSKEY", "COSSESSIONTOKEN", "COSACCESSTOKENEXPIRE")
 OTHER_NAMES = (
     _Names("COS_SECRET_ID", "COS_SECRET_KEY", "COS_TOKEN"),  # Python SDK samples
     _Names("COS_SECRETID", "COS_SECRETKEY", "COS_SESSIONTOKEN"),  # Go SDK samples
     _Names("COSN_SECRET_ID", "COSN_SECRET_KEY"),  # hadoop-cos
-    _Names("TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY", "TENCENTCLOUD_TOKEN"),  # tencentcloud SDK, tccli
+    _Names("TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY", "TENCENTCLOUD_TOKEN",
+           role="TENCENTCLOUD_ROLE_ARN"),  # tencentcloud SDK, tccli
     _Names("TENCENTCLOUD_SECRETID", "TENCENTCLOUD_SECRETKEY", "TENCENTCLOUD_SESSIONTOKEN"),  # cloud functions
 )
 AWS_NAMES = _Names("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
@@ -252,8 +258,8 @@ def chain(options: ChainOptions) -> List[Source]:
         lambda: _passwd_file(options.system_folder / SYSTEM_PASSWD_FILE.name, bucket),
         lambda: _other_file(home / ".cos.conf", key_files.parse_coscmd),
         lambda: _coscli(home / ".cos.yaml", options),
-        lambda: _other_file(home / ".tencentcloud" / "credentials", key_files.parse_tencentcloud),
-        lambda: _other_file(options.system_folder / "tencentcloud" / "credentials", key_files.parse_tencentcloud),
+        lambda: _tencentcloud(home / ".tencentcloud" / "credentials", environ),
+        lambda: _tencentcloud(options.system_folder / "tencentcloud" / "credentials", environ),
         lambda: _other_file(home / ".tccli" / "default.credential", key_files.parse_tccli),
         lambda: _workload(environ),
         lambda: _machine(options),
@@ -303,7 +309,53 @@ def _environment(environ: Mapping[str, str], names: _Names) -> Optional[FoundCre
         if value != value.strip():
             raise CredentialsError(f"{name} in the environment has a blank or a line break at its beginning or end; "
                                    "set it without")
-    return StaticCredentials(Credentials(secret_id, secret_key, token or None), f"the environment ({names.secret_id})")
+    keys = Credentials(secret_id, secret_key, token or None)
+    found = _until_end(keys, f"the environment ({names.secret_id})", names, environ)
+    arn = environ.get(names.role, "")
+    if not arn:
+        return found
+    role = RoleToAssume(key_files.checked_arn(arn, f"{names.role} in the environment"), "the environment",
+                        environ.get("TENCENTCLOUD_ROLE_SESSION_NAME") or key_files.ROLE_SESSION,
+                        region=environ.get("TENCENTCLOUD_REGION", ""))
+    return _assumed(role, found, environ, lambda: role)
+
+
+def _until_end(keys: Credentials, source: str, names: _Names, environ: Mapping[str, str]) -> FoundCredentials:
+    """The keys, with the end of their token if the environment has it."""
+    end = environ.get(names.end, "") if keys.token else ""
+    end_s = key_files.time_of_end(end, names.end) if end else None
+    if end_s is None:
+        return StaticCredentials(keys, source)
+    return EndingCredentials(keys, source, end_s, "mount again with new keys, or keep them in a passwd_file")
+
+
+def _tencentcloud(path: Path, environ: Mapping[str, str]) -> Optional[FoundCredentials]:
+    """Keys of the file, or those of the role that it has them assume."""
+    named: List[Optional[RoleToAssume]] = []
+    """One item: the role as the file has it now."""
+
+    def parse(text: str, name: str) -> Credentials:
+        keys, role = key_files.parse_tencentcloud(text, name)
+        if named and (named[0] is None) != (role is None):
+            raise CredentialsError(f"{name}: role_arn has come or gone; mount again to use the file as it is now")
+        named[:] = [role]
+        return keys
+
+    keys = _other_file(path, parse)
+    role = None if keys is None else named[0]
+    return keys if keys is None or role is None else _assumed(role, keys, environ, lambda: named[0] or role)
+
+
+def _assumed(role: RoleToAssume, keys: FoundCredentials, environ: Mapping[str, str],
+             role_now: Callable[[], RoleToAssume]) -> FoundCredentials:
+    """The keys of a role, which ``keys`` are to ask for; both as they are each time. Raises: CredentialsError."""
+    endpoint = roles.sts_endpoint(environ)
+
+    def ask() -> Issued:
+        keys.reload()
+        return assumed_role_keys(role_now(), keys.get(), endpoint)
+
+    return RenewedCredentials(f"the role {role.arn}, assumed with {keys.source}", ask)
 
 
 def _named_role(options: ChainOptions) -> Optional[FoundCredentials]:

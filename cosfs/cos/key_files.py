@@ -1,4 +1,4 @@
-"""Files with keys: their formats, and who else may read them.
+"""Files with keys: their formats, the roles that they name, and who else may read them.
 
 Each ``parse_…`` takes a file's text and its name, for messages, and gives the keys in it. It raises ``NoKeys`` for a
 file that has none, which is no mistake where it is another tool's configuration, and CredentialsError for one that is
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import configparser
 import json
+import logging
 import re
 import stat
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Dict, Mapping, Optional, Sequence, Tuple
@@ -18,9 +20,24 @@ from typing import Dict, Mapping, Optional, Sequence, Tuple
 from cosfs.cos.signing import Credentials
 from cosfs.errors import CredentialsError
 
+log = logging.getLogger(__name__)
+
 SYSTEM_PASSWD_FILE = Path("/etc/passwd-cosfs")
 _QUOTES = ("'", '"')
-_EXPIRY = re.compile(r"^\s*COSAccessTokenExpire=(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)Z?\s*$", re.MULTILINE | re.ASCII)
+ROLE_SESSION = "cosfs"
+ROLE_DURATION_S = 7200  # what Tencent's SDKs ask for
+
+
+@dataclass(frozen=True)
+class RoleToAssume:
+    """``origin``: what names it, for messages. ``external_id``, ``region``: "" when none is named."""
+
+    arn: str
+    origin: str
+    session_name: str = ROLE_SESSION
+    duration_s: int = ROLE_DURATION_S
+    external_id: str = field(default="", repr=False)
+    region: str = ""
 
 
 class NoKeys(CredentialsError):
@@ -79,16 +96,6 @@ def _credentials_of_values(values: Mapping[str, str], name: str) -> Credentials:
     return Credentials(secret_id, secret_key, values.get("COSAccessToken") or None)
 
 
-def expiry(text: str) -> Optional[float]:
-    """When the keys of a passwd file end, in seconds since the epoch, if it says so (COSAccessTokenExpire, GMT)."""
-    match = _EXPIRY.search(text)
-    try:
-        ends = datetime.strptime(match[1], "%Y-%m-%dT%H:%M:%S") if match else None
-    except ValueError:  # a 13th month
-        ends = None
-    return ends.replace(tzinfo=timezone.utc).timestamp() if ends else None
-
-
 def _credentials_of_lines(lines: Sequence[Tuple[int, str]], bucket: str, name: str) -> Credentials:
     found: Dict[str, Credentials] = {}
     for number, line in lines:
@@ -120,14 +127,67 @@ def parse_coscmd(text: str, name: str) -> Credentials:
                      values.get("secret_key"), values.get("token"))
 
 
-def parse_tencentcloud(text: str, name: str) -> Credentials:
-    """``~/.tencentcloud/credentials``, of Tencent's API tools. Raises: CredentialsError, NoKeys."""
+def parse_tencentcloud(text: str, name: str) -> Tuple[Credentials, Optional[RoleToAssume]]:
+    """``~/.tencentcloud/credentials``, of Tencent's API tools: keys, and the role that they are to assume.
+
+    Raises: CredentialsError, NoKeys.
+    """
     values = _ini_section(text, name, "default")
-    if values.get("role_arn"):
-        raise CredentialsError(f"{name}: role_arn is not supported; give keys by passwd_file=, or the role of this "
-                               "machine by cam_role=")
-    return _complete(name, ("secret_id", "secret_key"), values.get("secret_id"), values.get("secret_key"),
-                     values.get("token"))
+    role = _role_of(values, name)
+    source = values.get("source_profile", "")
+    if role is not None and source:
+        values = _ini_section(text, name, source)
+        if values.get("role_arn"):
+            raise CredentialsError(f"{name}: source_profile names a section with a role of its own; name one with keys")
+    try:
+        keys = _complete(name, ("secret_id", "secret_key"), values.get("secret_id"), values.get("secret_key"),
+                         values.get("token"))
+    except NoKeys:
+        if role is None:
+            raise
+        raise CredentialsError(f"{name}: a role is assumed with keys, and there are none; write secret_id and "
+                               "secret_key beside role_arn, or name their section with source_profile") from None
+    return keys, role
+
+
+def _role_of(values: Mapping[str, str], name: str) -> Optional[RoleToAssume]:
+    """Raises: CredentialsError."""
+    if not values.get("role_arn"):
+        return None
+    duration = values.get("duration_seconds", str(ROLE_DURATION_S))
+    if not re.fullmatch(r"[1-9]\d{0,5}", duration, re.ASCII):
+        raise CredentialsError(f"{name}: duration_seconds is no number of seconds such as {ROLE_DURATION_S}")
+    return RoleToAssume(checked_arn(values["role_arn"], f"{name}: role_arn"), name,
+                        values.get("role_session_name") or ROLE_SESSION, int(duration), values.get("external_id", ""),
+                        values.get("region", ""))
+
+
+def checked_arn(arn: str, where: str) -> str:
+    """The name of a role, if it is one. Raises: CredentialsError."""
+    if not re.fullmatch(r"qcs::cam::uin/\d+:role(Name)?/[\w.@+=,/-]{1,200}", arn, re.ASCII):
+        raise CredentialsError(f"{where} is not the name of a role; give it as the console shows it, such as "
+                               "qcs::cam::uin/100000000001:roleName/NAME")
+    return arn
+
+
+def token_end(text: str, name: str) -> Optional[float]:
+    """When the session token of a passwd file ends, in seconds since the epoch; None: the file does not say."""
+    found = re.search(r"^[ \t]*COSAccessTokenExpire=[ \t]*(\S*)", text, re.MULTILINE)
+    return time_of_end(found[1], f"{name}: COSAccessTokenExpire") if found else None
+
+
+def time_of_end(text: str, where: str) -> Optional[float]:
+    """``2026-08-29T11:32:00``, of GMT, with or without a Z, in seconds since the epoch.
+
+    Anything else is None, with a warning: with or without a known end, the keys work.
+    """
+    try:
+        return datetime.strptime(text[:-1] if text.endswith("Z") else text, "%Y-%m-%dT%H:%M:%S").replace(
+            tzinfo=timezone.utc).timestamp()
+    except ValueError:
+        pass  # it has the text
+    log.warning("%s is no time such as 2026-08-29T11:32:00 (GMT); when the session token ends is not known", where)
+    return None
 
 
 def parse_tccli(text: str, name: str) -> Credentials:

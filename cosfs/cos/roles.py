@@ -21,6 +21,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import quote, urlsplit
 
 from cosfs.cos.headers import Headers, parse_http_date
+from cosfs.cos.key_files import ROLE_DURATION_S, ROLE_SESSION
 from cosfs.cos.renewal import Issued
 from cosfs.cos.signing import Credentials
 from cosfs.cos.transport import Transport, TransportFailure, TransportSettings
@@ -38,7 +39,7 @@ START_LIMIT_S = 2.0
 it is not there, and somebody waits."""
 _CVM_ONLY = "roles are to be had on a CVM, or from the address that cam_role_endpoint= names"
 _STS_TIMEOUT_S = 5.0
-_SESSION_S = 7200  # what Tencent's SDKs ask for
+CONTENT_TYPE = "application/json"
 _ANSWER_BYTES = 256 * 1024
 
 
@@ -110,10 +111,15 @@ def web_identity(environ: Mapping[str, str]) -> Optional[WebIdentity]:
     if missing:
         raise CredentialsError(f"{' and '.join(missing)} must be set in the environment, too, for the role of a TKE "
                                "workload")
+    return WebIdentity(**found, region=environ.get("TKE_REGION", ""), endpoint=sts_endpoint(environ))
+
+
+def sts_endpoint(environ: Mapping[str, str]) -> str:
+    """Where STS is. Raises: CredentialsError."""
     endpoint = environ.get("COSFS_STS_ENDPOINT", "")
     if endpoint and not re.match(r"https?://[^/]", endpoint):
         raise CredentialsError(f"COSFS_STS_ENDPOINT {endpoint} is no address such as {STS_ENDPOINT}")
-    return WebIdentity(**found, region=environ.get("TKE_REGION", ""), endpoint=endpoint or STS_ENDPOINT)
+    return endpoint or STS_ENDPOINT
 
 
 def web_identity_keys(identity: WebIdentity) -> Issued:
@@ -124,23 +130,40 @@ def web_identity_keys(identity: WebIdentity) -> Issued:
     except OSError as exc:
         raise CredentialsError(f"the identity token {identity.token_file} cannot be read ({exc.strerror}); see "
                                f"{_TKE_NAMES['token_file']}") from None
-    body = json.dumps({"ProviderId": identity.provider_id, "WebIdentityToken": token, "RoleArn": identity.role_arn,
-                       "RoleSessionName": "cosfs", "DurationSeconds": _SESSION_S}).encode()
-    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Authorization", "SKIP"),
-               ("X-TC-Action", "AssumeRoleWithWebIdentity"), ("X-TC-Version", "2018-08-13"),
-               ("X-TC-Timestamp", str(int(time.time()))),
-               *([("X-TC-Region", identity.region)] if identity.region else [])]
-    status, answered, text = _ask("POST", identity.endpoint, headers, body, timeout_s=_STS_TIMEOUT_S,
+    return ask_sts(
+        identity.endpoint, "AssumeRoleWithWebIdentity",
+        {"ProviderId": identity.provider_id, "WebIdentityToken": token, "RoleArn": identity.role_arn,
+         "RoleSessionName": ROLE_SESSION, "DurationSeconds": ROLE_DURATION_S},
+        region=identity.region, role_arn=identity.role_arn, authorize=lambda *_: [("Authorization", "SKIP")],
+        advice=lambda _: "check the role and its provider")
+
+
+def ask_sts(endpoint: str, action: str, parameters: Mapping[str, object], *, region: str, role_arn: str,
+            authorize: Callable[[str, int, bytes], Sequence[Tuple[str, str]]],
+            advice: Callable[[str], str]) -> Issued:
+    """The keys of a role, by STS. Blocks for seconds at most. Raises: CredentialsError.
+
+    ``authorize``: the headers that say who asks, for a host, a time and a body. ``advice``: what to do about the code
+    of a refusal.
+    """
+    body = json.dumps(parameters).encode()
+    now_s = int(time.time())
+    headers = [("Content-Type", CONTENT_TYPE), ("Content-Length", str(len(body))),
+               *authorize(urlsplit(endpoint).netloc, now_s, body),
+               ("X-TC-Action", action), ("X-TC-Version", "2018-08-13"), ("X-TC-Timestamp", str(now_s)),
+               *([("X-TC-Region", region)] if region else [])]
+    status, answered, text = _ask("POST", endpoint, headers, body, timeout_s=_STS_TIMEOUT_S,
                                   remedy="see that STS can be reached, or name another address in COSFS_STS_ENDPOINT",
                                   by_proxy=True)
     if status != 200:
-        raise CredentialsError(f"{identity.endpoint} answers HTTP {status}")
-    response = _mapping(_document(identity.endpoint, text).get("Response"))
+        raise CredentialsError(f"{endpoint} answers HTTP {status}")
+    response = _mapping(_document(endpoint, text).get("Response"))
     error = _mapping(response.get("Error"))
     if error:
-        raise CredentialsError(f"{identity.endpoint} gives no keys for {identity.role_arn}: {_shown(error.get('Code'))}"
-                               f" (request id {_shown(response.get('RequestId'))}); check the role and its provider")
-    return _issued(identity.endpoint, _mapping(response.get("Credentials")), response, answered)
+        code = _shown(error.get("Code"))
+        raise CredentialsError(f"{endpoint} gives no keys for {role_arn}: {code} (request id "
+                               f"{_shown(response.get('RequestId'))}); {advice(code)}")
+    return _issued(endpoint, _mapping(response.get("Credentials")), response, answered)
 
 
 def _ask(method: str, url: str, headers: Sequence[Tuple[str, str]] = (), body: Optional[bytes] = None, *,

@@ -16,9 +16,11 @@ from urllib.parse import urlsplit
 
 from cosfs.config import MountConfig
 from cosfs.cos.client import BucketClient
-from cosfs.cos.credentials import FileCredentials, FoundCredentials
+from cosfs.cos.credentials import FoundCredentials
 from cosfs.cos.interface import ObjectHeaders, StoredObject
+from cosfs.cos.renewal import RenewedCredentials
 from cosfs.cos.retry import RetryPolicy
+from cosfs.cos.token_end import SOON_S, span
 from cosfs.doctor.findings import Check, Outcome, ok, skipped, warning
 from cosfs.doctor.network import Hello
 from cosfs.errors import AccessDenied, CosException, ObjectArchived, ObjectNotFound
@@ -31,8 +33,6 @@ KEYS = "Keys and bucket"
 PERMISSIONS = "Permissions"
 RETRY = RetryPolicy(attempts=2, deadline_s=CONNECT_TIMEOUT_S)
 """One more sending, for a connection that was cut by chance."""
-SOON_S = 600.0
-"""Keys that end sooner should be there anew; that is how early a mount asks for those that it can ask for."""
 SAMPLE_KEYS = 100
 """Rows looked at for an object to read; folders' markers have no content."""
 TEST_NAME = ".cosfs-doctor-"
@@ -261,20 +261,16 @@ def _described(provider: FoundCredentials) -> Outcome:
     """Where the keys come from, and how long they last; never what they are."""
     credentials = provider.get()
     text = f"from {provider.source}"
+    # of those that are asked for anew before they end, or whose token says when it does
     expires_s: Optional[float] = getattr(provider, "expires_s", None)
     if expires_s is not None:
         left_s = expires_s - time.time()
         if left_s <= 0:
             raise MountError(f"{text}: temporary, and ended; fetch new ones")
-        text = f"{text}: temporary, for {_span(left_s)} from now"
-        if left_s < SOON_S and isinstance(provider, FileCredentials):  # others are asked for anew before they end
-            return warning(text, "have new ones written there; a mount takes them when the file changes")
+        text = f"{text}: temporary, for {span(left_s)} from now"
+        if left_s < SOON_S and not isinstance(provider, RenewedCredentials):
+            return warning(text, "fetch new ones; a mount takes them from a file when it changes")
         return ok(text)
     if credentials.token is not None:
         return ok(f"{text}: temporary (with a session token); when they end is not said")
     return ok(text)
-
-
-def _span(seconds: float) -> str:
-    minutes = int(seconds // 60)
-    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"

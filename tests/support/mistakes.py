@@ -21,6 +21,7 @@ from cosfs.preflight import MountError, check_mount_point, device_problem
 from tests.support.desk import Desk, as_nobody, give_away, in_own_namespace, own_device
 from tests.support.mount import REPOSITORY
 from tests.support.raw_server import RawServer
+from tests.support.token_services import TokenServices
 
 CERTIFICATE = REPOSITORY / "tests" / "data" / "self-signed-other.example.pem"
 COS_URL = "https://cos.ap-guangzhou.myqcloud.com"
@@ -129,6 +130,20 @@ def _(desk: Desk) -> Provoked:
 def _(desk: Desk) -> Provoked:
     desk.server.set_faults("kind=expired-token")
     return desk.line(), _keys_and_bucket(desk)
+
+
+@mistake("role refused")
+def _(desk: Desk) -> Provoked:
+    services = desk.stack.enter_context(TokenServices())
+    services.refusal = "UnauthorizedOperation"
+    file = desk.folder / ".tencentcloud" / "credentials"
+    file.parent.mkdir()
+    file.write_text(f"[default]\nsecret_id = {services.caller.secret_id}\nsecret_key = {services.caller.secret_key}\n"
+                    f"role_arn = {services.role_arn}\n")
+    file.chmod(0o600)
+    desk.environment["COSFS_STS_ENDPOINT"] = services.url
+    return desk.line(keys=False), {"url": services.url, "role": services.role_arn, "code": "UnauthorizedOperation",
+                                   "id": "r-1", "file": str(file)}
 
 
 @mistake("no permission")

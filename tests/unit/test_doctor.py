@@ -6,11 +6,12 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Callable, Optional
 
 import pytest
 
 from cosfs.cos.credentials import FileCredentials
+from cosfs.cos.renewal import Issued, RenewedCredentials
 from cosfs.cos.signing import Credentials
 from cosfs.doctor.bucket import _described
 from cosfs.doctor.findings import Check, Outcome, State, ok, run_checks, skipped, warning
@@ -81,14 +82,20 @@ def test_keys_and_how_long_they_last() -> None:
                                                "said")
     found = _described(Keys("the-token", expires_s=time.time() + 7260))
     assert found == ok("from somewhere: temporary, for 2 h 00 min from now")
-    assert _described(Keys("the-token", expires_s=time.time() + 90)).state is State.OK  # it is renewed before
+    soon = _described(Keys("the-token", expires_s=time.time() + 330))
+    assert soon == warning("from somewhere: temporary, for 5 min from now",
+                           "fetch new ones; a mount takes them from a file when it changes")
+    renewed = RenewedCredentials("a role", lambda: Issued(Credentials("id", "key", "t"), time.time() + 330))
+    assert _described(renewed) == ok("from a role: temporary, for 5 min from now")
     with pytest.raises(MountError, match="temporary, and ended; fetch new ones"):
         _described(Keys("the-token", expires_s=time.time() - 1))
 
 
 @pytest.mark.parametrize(("left_s", "state", "text"), [
     (7260, State.OK, "for 2 h 01 min"), (290, State.WARNING, "for 4 min")])
-def test_keys_of_a_file_that_says_when_they_end(tmp_path: Path, left_s: int, state: State, text: str) -> None:
+def test_keys_of_a_file_that_says_when_they_end(tmp_path: Path, expected_logs: Callable[[str], None], left_s: int,
+                                                state: State, text: str) -> None:
+    expected_logs("the session token from the file .* ends in 4 min")
     path = tmp_path / "passwd"
     ends = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + left_s + 1))
     path.write_text(f"COSAccessKeyId=id\nCOSSecretKey=key\nCOSAccessToken=token\nCOSAccessTokenExpire={ends}\n")
