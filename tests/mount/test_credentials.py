@@ -6,9 +6,10 @@ import os
 import random
 import signal
 import subprocess
+import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterator, List, Mapping, Optional
 
 import pytest
 
@@ -46,23 +47,36 @@ def services(server: CosServer) -> Iterator[TokenServices]:
 
 
 @contextmanager
-def mounted(server: CosServer, folder: Path, *options: str, environment: Any = None) -> Iterator[Mount]:
-    """A mount with no other keys than those of ``options`` and ``environment``."""
+def mounted(server: CosServer, folder: Path, *options: str, environment: Any = None,
+            home: Mapping[Path, str] = {}) -> Iterator[Mount]:
+    """A mount with no other keys than those of ``options``, ``environment`` and the files of ``home``."""
     require_fuse()
-    home = folder / "home"
-    home.mkdir()
+    (folder / "home").mkdir()
+    for path, text in home.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o600)
     mount = Mount(server.url, f"{server.bucket}:/{folder.name}", folder, options=options,
-                  environment={"HOME": str(home), **(environment or {})})
+                  environment={"HOME": str(folder / "home"), **(environment or {})})
     with mount:
         yield mount
 
 
-def write_passwd(path: Path, key: Credentials) -> None:
+def write_passwd(path: Path, key: Credentials, ends_in_s: Optional[float] = None) -> None:
     """As a careful tool does it: a new file takes the old one's name."""
     new = path.with_suffix(".new")
-    new.write_text(f"COSAccessKeyId={key.secret_id}\nCOSSecretKey={key.secret_key}\nCOSAccessToken={key.token}\n")
+    end = "" if ends_in_s is None else time.strftime("COSAccessTokenExpire=%Y-%m-%dT%H:%M:%S\n",
+                                                     time.gmtime(time.time() + ends_in_s))
+    new.write_text(f"COSAccessKeyId={key.secret_id}\nCOSSecretKey={key.secret_key}\nCOSAccessToken={key.token}\n{end}")
     new.chmod(0o600)
     new.replace(path)
+
+
+def command_line(process: Path) -> List[bytes]:
+    try:
+        return (process / "cmdline").read_bytes().split(b"\0")
+    except OSError:  # it has ended meanwhile
+        return []
 
 
 def refusals(server: CosServer) -> int:
@@ -107,6 +121,38 @@ def test_identity_of_a_workload(server: CosServer, services: TokenServices, tmp_
     with mounted(server, tmp_path, "dbglevel=debug", environment=identity) as mount:
         (mount.point / "f").write_bytes(b"content")
         assert f"the keys are from the TKE role {services.identity['TKE_ROLE_ARN']}" in mount.text()
+        assert_nothing_shows(services, mount)
+    assert refusals(server) == 0
+
+
+def test_a_role_that_keys_of_a_file_assume_is_renewed(server: CosServer, services: TokenServices,
+                                                      tmp_path: Path) -> None:
+    services.lifetime_s = 2.0
+    caller = services.caller
+    place = tmp_path / "home" / ".tencentcloud"
+    with mounted(server, tmp_path, "dbglevel=debug", environment={"COSFS_STS_ENDPOINT": services.url}, home={
+            place / "credentials": f"[default]\nsecret_id={caller.secret_id}\nsecret_key={caller.secret_key}\n"
+                                   f"role_arn={services.role_arn}\n"}) as mount:
+        mount.wait_for(lambda: (mount.point / "f").write_bytes(b"content") and len(services.issued) >= 2, "keys", 20)
+        assert f"keys are from the role {services.role_arn}, assumed with the file {place}/credentials" in mount.text()
+        assert_nothing_shows(services, mount)
+        assert caller.secret_key not in mount.text()
+    assert refusals(server) == 0
+
+
+def test_a_token_that_is_about_to_end_is_told_and_another_one_taken(server: CosServer, services: TokenServices,
+                                                                    tmp_path: Path) -> None:
+    passwd = tmp_path / "keys"
+    write_passwd(passwd, services._issue()[0], ends_in_s=130)
+    with mounted(server, tmp_path, f"passwd_file={passwd}", "attr_timeout=0", "stat_cache_expire=0") as mount:
+        mount.expect_log(rf"the session token from the file {passwd} ends in 2 min; write new keys into it")
+        (mount.point / "f").write_bytes(b"content")
+        assert mount.text().count("ends in 2 min") == 1
+        write_passwd(passwd, services._issue()[0], ends_in_s=7200)
+        services.revoke()
+        server.set_keys(services.issued[1])
+        (mount.point / "g").write_bytes(b"content")
+        assert mount.text().count("session token") == 1
         assert_nothing_shows(services, mount)
     assert refusals(server) == 0
 
@@ -193,7 +239,7 @@ def test_sighup_of_a_mount_in_the_background(server: CosServer, services: TokenS
         mount.start(foreground=False)
         mount.wait_end()
         [pid] = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()
-                 and mount.root.encode() in (entry / "cmdline").read_bytes().split(b"\0")]
+                 and mount.root.encode() in command_line(entry)]
         log.rename(tmp_path / "the.log.1")
         os.kill(pid, signal.SIGHUP)
         mount.wait_for(lambda: log.exists() and "SIGHUP" in log.read_text(), "new log", END_LIMIT_S)
