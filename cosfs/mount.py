@@ -284,11 +284,11 @@ def _cache_folder(config: MountConfig) -> Optional[str]:
 
 
 def _run_fuse(filesystem: CosFilesystem, config: MountConfig, ready: Callable[[], None], refusals: Refusals) -> None:
-    guard = ScannerGuard(config.scanners, refusals, config.mount_point) if config.scanners else None
     binding = find_binding(config.libfuse)
     captured = CapturedStderr()
 
     real_point = os.path.realpath(config.mount_point)
+    guard = ScannerGuard(config.scanners, refusals, real_point) if config.scanners else None
     said = f"{fsname(config)} is mounted on {config.mount_point}"
 
     def on_ready() -> None:

@@ -21,6 +21,7 @@ from typing import Dict, Iterable, NamedTuple, Optional
 
 from cosfs.errors import KeptOut
 from cosfs.metrics import Refusals
+from cosfs.updatedb_conf import CONFIGURATION, MOUNT_TYPE, passed_over
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,10 @@ class _Known(NamedTuple):
 
 
 class ScannerGuard:
-    """``names``: of programs. ``refusals``: counts them. ``mount_point``: for what the log says."""
+    """``names``: of programs. ``refusals``: counts them.
+
+    ``mount_point``: without symbolic links, for what the log says; it is not looked at, as that would ask ourselves.
+    """
 
     def __init__(self, names: Iterable[str], refusals: Refusals, mount_point: str) -> None:
         self._names = {name.encode("utf-8", "surrogateescape")[:_NAME_BYTES]: name for name in names}
@@ -65,9 +69,22 @@ class ScannerGuard:
         if scanner is None:
             return
         if self._refusals.add(scanner) == 1:
-            log.warning("%s is kept out of %s, where it would cost requests for each folder; %s (said once)", scanner,
-                        self._mount_point, _remedy(scanner))
+            self._tell(scanner)
         raise KeptOut(f"{path}: {scanner} is kept out")
+
+    def _tell(self, scanner: str) -> None:
+        remedy = f"take that folder out of its settings, or let it in by scanner_guard=-{scanner}"
+        if scanner.startswith("updatedb"):
+            try:
+                covered = passed_over(self._mount_point)
+            except OSError:  # there is none
+                covered = None
+            if covered is not None:  # plocate's opens the mount's own folder before it looks at that
+                log.info("%s has opened %s, and will not list it: %s", scanner, self._mount_point, covered)
+                return
+            remedy = f"have it pass such mounts over: add {MOUNT_TYPE} to PRUNEFS in {CONFIGURATION}"
+        log.warning("%s is kept out of %s, where it would cost requests for each folder; %s (said once)", scanner,
+                    self._mount_point, remedy)
 
     def _scanner(self, tid: int) -> Optional[str]:
         """The name in the list that the thread's program has, or what has started it; None: not one of them."""
@@ -120,9 +137,3 @@ def _read(number: int, name: str) -> bytes:
         return os.read(descriptor, _READ_BYTES)
     finally:
         os.close(descriptor)
-
-
-def _remedy(scanner: str) -> str:
-    if scanner.startswith("updatedb"):
-        return "have it pass such mounts over: add fuse.cosfs to PRUNEFS in /etc/updatedb.conf"
-    return "take that folder out of its settings, or let it in by scanner_guard=-" + scanner

@@ -22,7 +22,7 @@ LEVELS: Tuple[Tuple[str, ...], ...] = (
     ("namespace", "reading", "writing"),
     ("filesystem",),
     ("operations", "fuse_callbacks", "fuse_binding", "fuse3_binding", "read_ahead", "caller",
-     "scanner_guard"),
+     "scanner_guard", "updatedb_conf"),
     ("daemon", "signals", "exposition", "preflight", "fuse_library", "mount_table", "mount_process", "network_wait",
      "systemd", "mount", "doctor"),
     ("cli", "__main__"),

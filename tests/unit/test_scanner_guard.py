@@ -20,6 +20,7 @@ from cosfs.config import SCANNERS
 from cosfs.errors import KeptOut, to_errno
 from cosfs.metrics import Refusals
 from cosfs.scanner_guard import ScannerGuard, _Process
+from cosfs.updatedb_conf import passed_over
 
 LIMIT_S = 10.0
 _PR_SET_NAME = 15
@@ -200,7 +201,9 @@ def test_a_name_may_have_any_character(refusals: Refusals, expected_logs: Callab
 
 
 def test_each_refusal_is_counted_and_the_first_of_a_program_is_logged(
-        guard: ScannerGuard, refusals: Refusals, procfs: Procfs, caplog: pytest.LogCaptureFixture) -> None:
+        guard: ScannerGuard, refusals: Refusals, procfs: Procfs, caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanner_guard, "passed_over", lambda _: None)  # whatever this machine's says
     caplog.set_level(logging.DEBUG)
     procfs.processes = {7: _Process(b"updatedb.plocat", 1, b"1"), 8: _Process(b"baloo_file", 1, b"1")}
     assert [kept_out(guard, tid) for tid in (7, 8, 7, 7)] == [True] * 4
@@ -210,3 +213,16 @@ def test_each_refusal_is_counted_and_the_first_of_a_program_is_logged(
         "over: add fuse.cosfs to PRUNEFS in /etc/updatedb.conf (said once)",
         "baloo_file is kept out of /mnt, where it would cost requests for each folder; take that folder out of its "
         "settings, or let it in by scanner_guard=-baloo_file (said once)"]
+
+
+def test_updatedb_that_is_told_to_pass_the_mount_over_is_no_warning(
+        guard: ScannerGuard, procfs: Procfs, caplog: pytest.LogCaptureFixture, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "conf").write_text('PRUNEFS="NFS fuse.cosfs"\n')
+    monkeypatch.setattr(scanner_guard, "passed_over", lambda point: passed_over(point, tmp_path / "conf"))
+    caplog.set_level(logging.INFO)
+    procfs.processes = {7: _Process(b"updatedb", 1, b"1"), 8: _Process(b"baloo_file", 1, b"1")}
+    assert [kept_out(guard, tid) for tid in (7, 8)] == [True] * 2
+    assert [(record.levelname, record.getMessage()[:50]) for record in caplog.records] == [
+        ("INFO", "updatedb has opened /mnt, and will not list it: fu"),
+        ("WARNING", "baloo_file is kept out of /mnt, where it would cos")]

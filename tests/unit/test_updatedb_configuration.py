@@ -8,6 +8,8 @@ import pytest
 
 from cosfs.doctor.findings import Outcome, State
 from cosfs.doctor.updatedb import look_at_updatedb
+from cosfs.mount_table import KIND
+from cosfs.updatedb_conf import MOUNT_TYPE
 
 DEBIAN = """\
 PRUNE_BIND_MOUNTS="yes"
@@ -21,6 +23,10 @@ def look(folder: Path, text: str, mount_point: str = "/mnt/bucket", *, let_in: b
          guarded: bool = True) -> Outcome:
     (folder / "updatedb.conf").write_text(text)
     return look_at_updatedb(mount_point, let_in=let_in, guarded=guarded, configuration=folder / "updatedb.conf")
+
+
+def test_the_type_is_that_of_the_mounts() -> None:
+    assert MOUNT_TYPE == KIND
 
 
 def test_without_updatedb_all_is_well(tmp_path: Path) -> None:
