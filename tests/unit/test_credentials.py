@@ -159,16 +159,6 @@ def test_reload_tells_again_what_is_wrong(tmp_path, expected_logs, caplog):
     assert len(caplog.records) == 2
 
 
-@pytest.mark.parametrize(("line", "expires_s"), [
-    ("COSAccessTokenExpire=2026-08-29T11:32:00", 1788003120.0),
-    ("COSAccessTokenExpire=2026-08-29T11:32:00Z\r", 1788003120.0),
-    ("", None), ("COSAccessTokenExpire=", None), ("COSAccessTokenExpire=2026-13-01T00:00:00", None)])
-def test_file_tells_when_its_keys_end(tmp_path, line, expires_s):
-    path = write(tmp_path / "p", f"COSAccessKeyId=id\nCOSSecretKey=key\nCOSAccessToken=token\n{line}\n")
-    provider = FileCredentials(path, BUCKET)
-    assert (provider.get(), provider.expires_s) == (Credentials("id", "key", "token"), expires_s)
-
-
 def test_users_without_a_home_have_no_keys_there(tmp_path, monkeypatch):
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 2**31 - 5)  # of whom passwd(5) knows nothing
