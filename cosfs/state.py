@@ -32,7 +32,11 @@ def default_state_folder(environment: Optional[Mapping[str, str]] = None) -> str
     base = values.get("XDG_STATE_HOME", "")
     if os.path.isabs(base):
         return os.path.join(base, "cosfs")
-    return SYSTEM_FOLDER if os.geteuid() == 0 else os.path.expanduser("~/.local/state/cosfs")
+    if os.geteuid() == 0:
+        return SYSTEM_FOLDER
+    folder = os.path.expanduser("~/.local/state/cosfs")
+    # of a user whom neither the environment nor passwd(5) gives a home (containers) it is as if that were the root folder
+    return folder if os.path.isabs(folder) else folder.replace("~", "", 1)
 
 
 def bucket_folder(state_folder: str, endpoint_url: str, bucket: str) -> str:

@@ -19,6 +19,13 @@ def test_default_folder() -> None:
     assert default_state_folder({"XDG_STATE_HOME": "relative"}) == own
 
 
+def test_users_without_a_home_have_no_folder_named_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "geteuid", lambda: 2**31 - 5)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 5)  # of whom passwd(5) knows nothing
+    assert default_state_folder({}) == "/.local/state/cosfs"
+
+
 @pytest.mark.parametrize(("url", "bucket", "name"), [
     ("https://cos.ap-guangzhou.myqcloud.com", "b-125", "b-125@cos.ap-guangzhou.myqcloud.com:443"),
     ("http://127.0.0.1:9000", "b-125", "b-125@127.0.0.1:9000"),
