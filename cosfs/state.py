@@ -35,7 +35,7 @@ def default_state_folder(environment: Optional[Mapping[str, str]] = None) -> str
     if os.geteuid() == 0:
         return SYSTEM_FOLDER
     folder = os.path.expanduser("~/.local/state/cosfs")
-    # of a user whom neither the environment nor passwd(5) gives a home (containers) it is as if that were the root folder
+    # of a user whom neither the environment nor passwd(5) gives a home (containers), as if that were the root folder
     return folder if os.path.isabs(folder) else folder.replace("~", "", 1)
 
 
