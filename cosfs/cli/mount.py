@@ -88,16 +88,16 @@ def _value_of(option: Option, name: str, text: Optional[str]) -> Any:
             return option.constant
         raise UsageError(f"option {name} needs a value; give {option.value.allowed}")
     if option.value is None:
-        raise UsageError(f"option {name}={_shown(text)} is wrong; {name} takes no value")
+        raise UsageError(f"option {name}={_shown(name, text)} is wrong; {name} takes no value")
     try:
         return option.value.parse(text)
     except (ValueError, KeyError, OSError):  # the last: a relative path in a folder that is gone
-        raise UsageError(f"option {name}={_shown(text)} is wrong; give {option.value.allowed}") from None
+        raise UsageError(f"option {name}={_shown(name, text)} is wrong; give {option.value.allowed}") from None
 
 
-def _shown(text: str) -> str:
+def _shown(name: str, text: str) -> str:
     """A value as it is repeated: not for pages, and without a password that stands in a URL."""
-    text = without_login(text) if "://" in text else text
+    text = without_login(text) if "://" in text or name in ("url", "host", "cam_role_endpoint") else text
     return text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}..."
 
 

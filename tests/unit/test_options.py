@@ -204,6 +204,8 @@ def test_the_last_of_repeated_options_counts() -> None:
                        "https://cos.ap-guangzhou.myqcloud.com, without a path"),
     ("url=http://user:password@h", "option url=http://h is wrong; give an endpoint such as "
                                    "https://cos.ap-guangzhou.myqcloud.com, without a path"),
+    ("host=user:password@h", "option host=h is wrong; give an endpoint such as "
+                             "https://cos.ap-guangzhou.myqcloud.com, without a path"),
     ("uid=" + 1000 * "x", f"option uid={200 * 'x'}... is wrong; give a user's number or name"),
     ("url=ftp://h", "option url=ftp://h is wrong; give an endpoint such as "
                     "https://cos.ap-guangzhou.myqcloud.com, without a path"),
