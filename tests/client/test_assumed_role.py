@@ -119,7 +119,7 @@ def test_wrong_role_and_wrong_keys_are_told_apart(home: Home, services: TokenSer
 @pytest.mark.parametrize(("text", "message"), [
     (f"[default]\nrole_arn = {ARN}\n", "a role is assumed with keys, and there are none; write secret_id and"),
     (f"[default]\n{KEYS}role_arn = {ARN}\nsource_profile = none\n", "there are none; write secret_id and secret_key"),
-    (f"[default]\nsecret_id = {ID}\nrole_arn = {ARN}\n", "secret_id and secret_key are both needed"),
+    (f"[default]\nsecret_id = {ID}\nrole_arn = {ARN}\n", "has one of secret_id and secret_key; write both into it"),
     (f"[default]\n{KEYS}role_arn = SECRET-x\n", "role_arn is not the name of a role; give it as the console shows it"),
     (f"[default]\n{KEYS}role_arn = {ARN}\nduration_seconds = 2h\n", "duration_seconds is no number of seconds such as"),
     (f"[default]\n{KEYS}role_arn = {ARN}\nsource_profile = b\n[b]\n{KEYS}role_arn = {ARN}\n",
@@ -129,7 +129,7 @@ def test_mistakes_in_the_file_are_named_and_cost_no_request(text: str, message: 
     home.write(text)
     with pytest.raises(CredentialsError) as raised:
         home.find()
-    assert str(raised.value).startswith(f"{home.file}: ") and message in str(raised.value)
+    assert str(raised.value).startswith(str(home.file)) and message in str(raised.value)
     check(raised.value, caplog)
     assert services.requests == []
 
