@@ -13,8 +13,9 @@ import signal
 import sys
 from typing import Optional, Sequence
 
-COMMANDS = ("bench", "doctor", "man", "mount", "recover", "restore", "serve", "stats", "top", "umount", "uploads")
-_MODULES = {"mount": "mount_named"}
+COMMANDS = ("bench", "completion", "doctor", "man", "mount", "recover", "restore", "serve", "stats", "top", "umount",
+            "uploads")
+MODULES = {"mount": "mount_named"}
 """Of commands whose module has another name: ``mount`` is the one of command lines that begin with a bucket."""
 
 
@@ -26,7 +27,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     name = "mount"
     if words and words[0] in COMMANDS:
         name = words.pop(0)
-        name = _MODULES.get(name, name)
+        name = MODULES.get(name, name)
     try:
         command = importlib.import_module(f"cosfs.cli.{name}")
     except ModuleNotFoundError as exc:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from typing import Dict, List, Sequence
+from typing import Dict, List, Sequence, Tuple
 
 from cosfs.cli import COMMANDS, options
 from cosfs.cli.mount import SWITCHES, described, form
@@ -24,6 +24,7 @@ Show the manual page. Into a pipe or a file goes its source:
 
 _COMMANDS = {
     "bench": ("bench", "measure mounts on this machine, or of a bucket"),
+    "completion": ("completion bash|zsh|fish", "print what completes command lines in that shell"),
     "doctor": ("doctor BUCKET-APPID [MOUNTPOINT]", "look at all that a mount depends on, each with its next step"),
     "man": ("man", "show this page"),
     "mount": ("mount NAME | --all | --list", "mount what a configuration file describes"),
@@ -78,6 +79,11 @@ def sections() -> Dict[str, List[Option]]:
         if option.state is not State.REFUSED:
             found.setdefault(option.section, []).append(option)
     return found
+
+
+def commands() -> Dict[str, Tuple[str, str]]:
+    """How each command is written, without ``cosfs``, and what it does."""
+    return {name: (_usage(name), _told(name)) for name in COMMANDS}
 
 
 def _usage(name: str) -> str:

@@ -208,13 +208,13 @@ CACHES = _section(
     _option("staging_limit", "most that data not yet uploaded takes on the local disk; then writers wait for uploads; "
             "default: what the disk has, but for ensure_diskfree", "filesystem.staging_limit_bytes",
             values.size(16 * MIB, plain="M")),
-    _option("tmpdir", "folder for data not yet uploaded", "filesystem.staging_folder", values.PATH),
+    _option("tmpdir", "folder for data not yet uploaded", "filesystem.staging_folder", values.FOLDER),
     _option("ensure_diskfree", "MB that stay free on the disks of tmpdir and use_cache",
             "filesystem.staging_reserve_bytes", values.scaled(values.whole(0, 1 << 30, "MB"), MIB), default="512"),
     _option("state_dir", "folder for what outlives the mount: renames under way, headers of objects; default: "
-            "/var/lib/cosfs, for users other than root ~/.local/state/cosfs", "mount.state_folder", values.PATH),
+            "/var/lib/cosfs, for users other than root ~/.local/state/cosfs", "mount.state_folder", values.FOLDER),
     _option("use_cache", "folder of the data cache: what was read is kept there, over mounts, in a subfolder for each "
-            "bucket; by default there is none", "mount.cache_folder", values.PATH),
+            "bucket; by default there is none", "mount.cache_folder", values.FOLDER),
     _option("cache_size", "most that the data cache of the bucket takes, all mounts of this machine together; what was "
             "not used for longest goes first; default: what the disk has, but for ensure_diskfree",
             "filesystem.cache_limit_bytes", values.size(16 * MIB, plain="M")),

@@ -17,18 +17,21 @@ from urllib.parse import urlsplit
 from cosfs.archive import ORDERS, RestoreOrder
 from cosfs.config import SCANNERS
 from cosfs.cos.additions import EncryptedBy, Encryption
-from cosfs.log_levels import LEVELS, level_named
+from cosfs.log_levels import LEVELS, NAMES, level_named
 from cosfs.metrics import DEFAULT_PRICES, Prices
 from cosfs.units import GIB, KIB, MIB
 
 
 @dataclass(frozen=True)
 class Value:
-    """A value syntax. ``metavar``: its name in --help; ``allowed``: completes "give …"."""
+    """A value syntax. ``metavar``: its name in --help; ``allowed``: completes "give …". For completion in a shell
+    ``words``: those that it may be, or begin with; ``names``: else what it names, file, folder, user or group."""
 
     metavar: str
     allowed: str
     parse: Callable[[str], Any]
+    words: Tuple[str, ...] = ()
+    names: str = ""
 
 
 def _checked(condition: bool, value: Any) -> Any:
@@ -96,7 +99,8 @@ def _programs(text: str) -> Tuple[str, ...]:
 
 def choice(spellings: Mapping[str, Any]) -> Value:
     """One of the words, in any letter case."""
-    return Value("|".join(spellings), "one of " + ", ".join(spellings), lambda text: spellings[text.lower()])
+    return Value("|".join(spellings), "one of " + ", ".join(spellings), lambda text: spellings[text.lower()],
+                 tuple(spellings))
 
 
 _UNITS = {"": 1, "K": KIB, "M": MIB, "G": GIB, "T": KIB * GIB, "P": MIB * GIB}
@@ -183,24 +187,27 @@ STORAGE_CLASSES = {
 }
 
 TEXT = Value("TEXT", "a text that is not empty", _non_empty)
-PATH = Value("PATH", "a path", _path)
+PATH = Value("PATH", "a path", _path, names="file")
+FOLDER = replace(PATH, names="folder")
 URL = Value("URL", "an endpoint such as https://cos.ap-guangzhou.myqcloud.com, without a path", _url)
 ADDRESS = Value("URL", "an address such as http://127.0.0.1:8080/roles", _address)
 SERVICE_PATH = Value("PATH", "a path such as /base", _service_path)
-ENCRYPTION = Value("1|kmsid[:ID]|custom[:FILE]", "1, kmsid, kmsid:ID, custom or custom:FILE", _encryption)
+ENCRYPTION = Value("1|kmsid[:ID]|custom[:FILE]", "1, kmsid, kmsid:ID, custom or custom:FILE", _encryption,
+                   ("1", "kmsid", "custom"))
 ACL = replace(choice({name: name for name in (
     "private", "public-read", "default", "public-read-write", "authenticated-read", "bucket-owner-read",
     "bucket-owner-full-control")}), metavar="ACL")
 SWITCH = choice({"0": False, "1": True})
 OCTAL = Value("MODE", "an octal number from 0 to 777", _mask(8))
 C_OCTAL = Value("MODE", "a number from 0 to 0777, octal only with a leading 0", _mask(0))
-USER = Value("USER", "a user's number or name", _identity(lambda name: pwd.getpwnam(name).pw_uid))
-GROUP = Value("GROUP", "a group's number or name", _identity(lambda name: grp.getgrnam(name).gr_gid))
+USER = Value("USER", "a user's number or name", _identity(lambda name: pwd.getpwnam(name).pw_uid), names="user")
+GROUP = Value("GROUP", "a group's number or name", _identity(lambda name: grp.getgrnam(name).gr_gid), names="group")
 HOST_AND_PORT = Value("[HOST:]PORT", "a port from 1 to 65535, or HOST:PORT", _host_and_port)
 RESTORE = Value("no|DAYS[:TIER]", f"no, {ORDERS}",
                 lambda text: None if text.lower() == "no" else RestoreOrder.parse(text))
 PRICES = Value("READ[:WRITE[:CURRENCY]]", "prices of 10,000 requests, such as 0.01 or 0.01:0.05:EUR", _prices)
 PROGRAMS = Value("NAME[:NAME...]", "names of programs joined by colons, +NAME for one more than the usual ones, or "
                                    "-NAME for one of those less", _programs)
-LOG_LEVEL = Value("LEVEL", "one of " + ", ".join(LEVELS), level_named)
-STORAGE_CLASS = Value("CLASS", "one of " + ", ".join(STORAGE_CLASSES), lambda text: STORAGE_CLASSES[text.lower()])
+LOG_LEVEL = Value("LEVEL", "one of " + ", ".join(LEVELS), level_named, NAMES)
+STORAGE_CLASS = Value("CLASS", "one of " + ", ".join(STORAGE_CLASSES), lambda text: STORAGE_CLASSES[text.lower()],
+                      tuple(STORAGE_CLASSES))
