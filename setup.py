@@ -41,7 +41,7 @@ setup(
     author="The cosfs authors",
     license="MIT",
     packages=find_packages(include=["cosfs", "cosfs.*"]),
-    package_data={"cosfs": ["py.typed"]},
+    package_data={"cosfs": ["py.typed", "cli/cosfs@.service"]},
     python_requires=">=3.9",
     install_requires=["anycrc>=1.3", "cachetools>=5.0", "fusepy>=3.0.1", "requests>=2.32.2", "urllib3>=1.26.18"],
     extras_require=EXTRAS,

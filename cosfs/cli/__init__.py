@@ -13,9 +13,9 @@ import signal
 import sys
 from typing import Optional, Sequence
 
-COMMANDS = ("bench", "completion", "doctor", "man", "mount", "recover", "restore", "serve", "stats", "top", "umount",
-            "uploads")
-MODULES = {"mount": "mount_named"}
+COMMANDS = ("bench", "completion", "doctor", "man", "mount", "recover", "restore", "serve", "stats", "systemd-unit",
+            "top", "umount", "uploads")
+MODULES = {"mount": "mount_named", "systemd-unit": "systemd_unit"}
 """Of commands whose module has another name: ``mount`` is the one of command lines that begin with a bucket."""
 
 

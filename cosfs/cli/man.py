@@ -32,6 +32,7 @@ _COMMANDS = {
     "restore": ("restore PATH...", "have archived files of a mount restored, or show how far that is"),
     "serve": ("serve DIR", "serve folders as buckets, for tests and offline work"),
     "stats": ("stats MOUNTPOINT", "show what a mount has done: requests, latencies, caches, uploads"),
+    "systemd-unit": ("systemd-unit", "print a template for systemd, with mounts by name as services"),
     "top": ("top MOUNTPOINT", "show that live"),
     "umount": ("umount MOUNTPOINT", "unmount, and wait until all is in the bucket"),
     "uploads": ("uploads list|abort BUCKET-APPID", "show, or take back, uploads in parts that were never finished"),

@@ -277,7 +277,7 @@ def help_text() -> str:
             parts.append(textwrap.fill(names, WIDTH, initial_indent="  ", subsequent_indent="  ",
                                        break_on_hyphens=False))
     parts.append("\n" + textwrap.fill("Other commands, each with --help: "
-                                      + ", ".join(f"cosfs {name}" for name in COMMANDS), WIDTH))
+                                      + ", ".join(f"cosfs {name}" for name in COMMANDS), WIDTH, break_on_hyphens=False))
     return "\n".join(parts)
 
 

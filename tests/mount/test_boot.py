@@ -17,7 +17,7 @@ from typing import Iterator, List
 
 import pytest
 
-from cosfs.cli import mount_helper
+from cosfs.cli import mount_helper, systemd_unit
 from cosfs.cos.interface import ObjectClient
 from cosfs.mount_table import is_dead
 from tests.conftest import require_fuse
@@ -333,7 +333,7 @@ def test_the_unit_s_command_mounts_a_section_and_says_so(
         command: Command, manager: Manager, late_server: LateServer) -> None:
     unit = configparser.ConfigParser(interpolation=None, strict=False)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
-    unit.read(REPOSITORY / "docs" / "cosfs@.service")
+    unit.read(systemd_unit.TEMPLATE)
     service = unit["Service"]
     assert (service["Type"], service["Restart"], service["KillMode"]) == ("notify", "on-failure", "mixed")
     conf = command.folder / "cosfs.conf"
