@@ -1,19 +1,16 @@
 """README.md does what it says: its commands, its fstab lines and its sample are run, against the embedded server.
 
-Of ``bin/quickstart`` and ``bin/test`` tests/mount/test_quickstart.py and CI take care; for installing, the
-package is built here and looked at.
+Of ``bin/quickstart`` and ``bin/test`` tests/mount/test_quickstart.py and CI take care, of installing and of the image
+for containers test_packaging.py.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tarfile
 import time
-import zipfile
 from pathlib import Path
 from typing import Dict, Iterator, List
 
@@ -100,7 +97,7 @@ def shell(server: CosServer, tmp_path: Path) -> Iterator[Shell]:
 @pytest.mark.mount
 def test_mount_with_keys_from_the_usual_file_and_unmount(shell: Shell, client: ObjectClient) -> None:
     require_fuse()
-    assert shell.run(shell.local(block("~/.passwd-cosfs"))) == ""
+    assert shell.run(shell.local(block("chmod 600"))) == ""
     (shell.home / "bucket" / "readme").write_text("first")
     assert client.head_object("readme").size_bytes == 5
     assert shell.run(block("fusermount -u")) == ""
@@ -117,7 +114,7 @@ def test_mount_with_libfuse_3(shell: Shell, client: ObjectClient) -> None:
     require_fuse()
     packages, install, mount = block("[fuse3]").splitlines()
     assert (packages, install) == ("sudo apt-get install fuse3", "~/.local/cosfs/bin/pip install '.[fuse3]'")
-    shell.run(shell.local(block("~/.passwd-cosfs").partition("cosfs ")[0]))
+    shell.run(shell.local(block("chmod 600").partition("cosfs ")[0]))
 
     assert shell.run(shell.local(mount)) == ""
     (shell.home / "bucket" / "by-libfuse-3").write_text("first")
@@ -181,6 +178,23 @@ def test_mount_by_name(shell: Shell, client: ObjectClient) -> None:
     assert shell.daemons() == []
 
 
+def test_unit_and_completion_are_put_where_they_belong(shell: Shell) -> None:
+    unit, enable = block("cosfs systemd-unit").splitlines()
+    assert enable == "sudo systemctl enable --now cosfs@photos"
+    for place in ("/etc/systemd/system", "/usr/local"):
+        (shell.home / place[1:]).mkdir(parents=True)
+        assert place in unit + block("cosfs completion")
+    script = "\n".join([unit, block("cosfs completion")]).replace("sudo ", "")
+    script = script.replace("/etc/systemd/system", f"{shell.home}/etc/systemd/system")
+    assert shell.run(script.replace("/usr/local", f"{shell.home}/usr/local")) == ""
+    assert f"ExecStart={shell.bin}/cosfs mount %i" in (
+        shell.home / "etc/systemd/system/cosfs@.service").read_text("utf-8")
+    for place, beginning in ((".local/share/bash-completion/completions/cosfs", "# Completion for bash"),
+                             ("usr/local/share/zsh/site-functions/_cosfs", "#compdef cosfs"),
+                             (".config/fish/completions/cosfs.fish", "# Completion for fish")):
+        assert (shell.home / place).read_text("utf-8").startswith(beginning)
+
+
 def test_recover(shell: Shell) -> None:
     shell.run(f"echo {shell.server.secret_id}:{shell.server.secret_key} >~/.passwd-cosfs; chmod 600 ~/.passwd-cosfs")
     assert shell.run(shell.local(block("cosfs recover"))) == "nothing to recover\n"
@@ -214,34 +228,8 @@ def test_python_sample(shell: Shell) -> None:
     assert (shell.home / "output.txt").read_bytes() == b"abcdefg"
 
 
-def test_what_is_installed(tmp_path: Path) -> None:
-    assert "bin/pip install .\n" in block("python3 -m venv")
-    source = tmp_path / "source"
-    shutil.copytree(REPOSITORY / "cosfs", source / "cosfs", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(REPOSITORY / "tests", source / "tests", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("README.md", "LICENSE", "setup.py", "pyproject.toml"):
-        shutil.copy(REPOSITORY / name, source)
-    build = "from setuptools import build_meta as b; print(b.build_wheel('..')); print(b.build_sdist('..'))"
-    done = subprocess.run([sys.executable, "-c", build], cwd=source, text=True, check=False, timeout=LIMIT_S,
-                          capture_output=True)
-    assert done.returncode == 0, done.stderr
-    built = {tmp_path / line for line in done.stdout.splitlines() if line.endswith((".whl", ".tar.gz"))}
-    [wheel] = built & set(tmp_path.glob("*.whl"))
-    [archive] = built & set(tmp_path.glob("*.tar.gz"))
-    modules = {str(path.relative_to(source)) for path in (source / "cosfs").rglob("*.py")} | {"cosfs/py.typed"}
-    with zipfile.ZipFile(wheel) as packed:
-        names = {name for name in packed.namelist() if ".dist-info/" not in name}
-        [entries] = [name for name in packed.namelist() if name.endswith("entry_points.txt")]
-        scripts = packed.read(entries).decode().split()
-    assert names == modules
-    assert scripts == "[console_scripts] cosfs = cosfs.cli:main mount.cosfs = cosfs.cli.mount_helper:main".split()
-    with tarfile.open(archive) as packed:
-        names = {name.partition("/")[2] for name in packed.getnames()}
-    assert modules | {"README.md", "LICENSE", "setup.py", "pyproject.toml"} <= names
-    assert not [name for name in names if name.startswith("tests")]
-
-
 def test_every_block_is_covered() -> None:
-    words = ("~/.passwd-cosfs", "fusermount -u", "sigv4", "_netdev", "mount.cosfs", "cosfs serve", "CosS3Client",
-             "python3 -m venv", "[fuse3]", "cosfs recover", "cosfs bench", "[photos]", "cosfs umount")
+    words = ("chmod 600", "fusermount -u", "sigv4", "_netdev", "mount.cosfs", "cosfs serve", "CosS3Client",
+             "python3 -m venv", "[fuse3]", "cosfs recover", "cosfs bench", "[photos]", "cosfs umount",
+             "cosfs systemd-unit", "docker run", "cosfs completion")
     assert {block(word) for word in words} | ELSEWHERE == set(BLOCKS)
