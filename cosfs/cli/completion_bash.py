@@ -132,6 +132,7 @@ _cosfs_find_option()
     else
         wanted="words $_cosfs_options"
     fi
+    if ((COMP_TYPE == 63)); then cut=$before; fi  # they are shown, not inserted: without what is there already
     _cosfs_find
 }
 

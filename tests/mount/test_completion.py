@@ -110,6 +110,15 @@ def test_what_tab_makes_of_a_line(shell: Shell, typed: str, line: str) -> None:
         assert [f"{typed[:typed.rfind(' ') + 1]}{word}" for word in shell.offered(typed)] == [line.rstrip()]
 
 
+@pytest.mark.parametrize(("typed", "shown"), [
+    ("cosfs bucket-1 -o url=https://cos.example.com:80,ro,use_s", ["use_session_token", "use_sse", "use_sse="]),
+    ("cosfs bucket-1 -o ro,url=https://cos.example.com,conflict=", ["fail", "keep-both", "overwrite"]),
+])
+@pytest.mark.parametrize("shell", ["bash"], indirect=True)
+def test_bash_shows_options_without_those_before(shell: Interactive, typed: str, shown: List[str]) -> None:
+    assert shell.listed(typed) == shown
+
+
 def test_the_shells_are_there() -> None:
     missing: List[str] = [name for name in SHELLS if shutil.which(name) is None]
     assert not missing, "bin/test installs them"

@@ -67,6 +67,13 @@ class Interactive:
         self._read_until(PROMPT)
         return shown.rpartition(BEGIN)[2]
 
+    def listed(self, typed: str) -> List[str]:
+        """The words that are shown when TAB is pressed twice; the line is empty again then."""
+        os.write(self._master, (typed + TAB + TAB + PRINT).encode())
+        shown = self._read_until(BEGIN)
+        self._read_until(PROMPT)
+        return shown.partition("\n")[2].partition(PROMPT)[0].split()
+
     def offered(self, typed: str) -> List[str]:
         """The words offered for the last word."""
         return re.split(r"(?<!\\) ", self.line_after(typed, INSERT_ALL)[typed.rfind(" ") + 1:].strip())
@@ -110,6 +117,13 @@ class Fish:
         self._folder, self._environment = folder, environment
         self._script = folder / ".cosfs.fish"
         self._script.write_text(script)
+
+    def listed(self, typed: str) -> List[str]:
+        """The words that are shown when TAB is pressed twice; the line is empty again then."""
+        os.write(self._master, (typed + TAB + TAB + PRINT).encode())
+        shown = self._read_until(BEGIN)
+        self._read_until(PROMPT)
+        return shown.partition("\n")[2].partition(PROMPT)[0].split()
 
     def offered(self, typed: str) -> List[str]:
         done = subprocess.run(["fish", "--no-config", "-c", f"source {self._script}; complete -C $argv[1]", typed],
