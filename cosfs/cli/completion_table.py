@@ -91,7 +91,7 @@ def _value(option: Option) -> Optional[Wanted]:
 def brief(text: str) -> str:
     """The first clause, at most a line of a list."""
     clause = re.split(r"[;:.] ", " ".join(text.split()), maxsplit=1)[0].rstrip(".")
-    return textwrap.shorten(clause, _WIDTH, placeholder=" ...")
+    return re.sub(r" \([^)]*$", "", textwrap.shorten(clause, _WIDTH, placeholder=" ..."))
 
 
 def mount_command() -> Command:

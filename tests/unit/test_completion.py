@@ -127,9 +127,10 @@ def test_a_new_command_is_offered(shell: str, monkeypatch: pytest.MonkeyPatch) -
 
 def test_descriptions_are_one_clause_on_one_line() -> None:
     assert brief("show what waits, and\n    change nothing: path") == "show what waits, and change nothing"
+    assert brief("seconds between looks (default: 1)") == "seconds between looks"
     texts = [offer.text for offer in offers()] + [switch.text for command in BY_NAME.values()
                                                   for switch in command.switches]
-    assert all("\n" not in text and len(text) <= 60 for text in texts)
+    assert all("\n" not in text and len(text) <= 60 and text.count("(") == text.count(")") for text in texts)
 
 
 def test_a_command_whose_package_is_missing_is_offered_without_its_switches() -> None:
