@@ -10,6 +10,7 @@ Threading: any thread may call; there is no state but the pool of connections.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Callable, List, Optional, Sequence, Tuple
 
 from cosfs.archive import RestoreOrder
@@ -27,15 +28,20 @@ from cosfs.cos.interface import (
     StoredObject,
     Tags,
     UploadBody,
+    VersionMarker,
+    VersionsPage,
+    split_version_key,
 )
 from cosfs.cos.multipart import (
     FORBID_OVERWRITE,
     CheckedBody,
     MultipartCalls,
+    advance,
     check_body,
     check_crc,
     exists_if_refused,
     stored_inside,
+    version_params,
 )
 from cosfs.cos.requester import Learned, Request
 from cosfs.cos.transport import Answer
@@ -43,7 +49,7 @@ from cosfs.errors import CosException, CosServiceError, InvalidParameter, Object
 from cosfs.units import MAX_LIST_KEYS
 
 if TYPE_CHECKING:
-    from cosfs.cos.interface import ObjectClient
+    from cosfs.cos.interface import VersionedClient
 
 
 log = logging.getLogger(__name__)
@@ -55,18 +61,21 @@ class BucketClient(MultipartCalls):
     _conditional_puts = True
 
     def get_object(self, key: str, buffer: memoryview, *, start: int = 0, if_match: Optional[str] = None,
-                   on_progress: Optional[ProgressCallback] = None) -> ObjectInfo:
+                   on_progress: Optional[ProgressCallback] = None, version_id: Optional[str] = None) -> ObjectInfo:
         learned = self.learned
         conditional = learned.conditional_gets is not False
+        if version_id is None:
+            key, version_id = split_version_key(key)
+        receive = partial(self._download, key, buffer, start, if_match, on_progress, version_id)
         try:
-            info = self._download(key, buffer, start, if_match, on_progress, conditional=conditional)
+            info = receive(conditional=conditional)
         except PreconditionFailed as refusal:
             if if_match is None or learned.conditional_gets is not None:
                 raise
             # There are servers that refuse every If-Match (measured: nginx in front of files). What holds then is
             # the ETag of each answer, which is compared in any case.
             try:
-                info = self._download(key, buffer, start, if_match, on_progress, conditional=False)
+                info = receive(conditional=False)
             except CosServiceError as exc:
                 raise refusal from exc
             log.info("the server refuses If-Match on a version that is there; comparing ETags instead")
@@ -76,9 +85,11 @@ class BucketClient(MultipartCalls):
         return info
 
     def _download(self, key: str, buffer: memoryview, start: int, if_match: Optional[str],
-                  on_progress: Optional[ProgressCallback], *, conditional: bool) -> ObjectInfo:
+                  on_progress: Optional[ProgressCallback], version_id: Optional[str], *,
+                  conditional: bool) -> ObjectInfo:
         retrying = self._config.retry.start()
-        download = Download(check_key(key), buffer, start, if_match, on_progress, retrying, conditional=conditional)
+        download = Download(check_key(key), buffer, start, if_match, on_progress, retrying, conditional=conditional,
+                            params=version_params(version_id))
         return self._requester.call(download.request, download.receive, retrying)
 
     def put_object(self, key: str, body: UploadBody, *, headers: ObjectHeaders,
@@ -168,7 +179,8 @@ class BucketClient(MultipartCalls):
         pairs += object_request_headers(ObjectHeaders(storage_class=storage_class) if headers is None else headers)
         if forbid_overwrite:
             pairs.append(FORBID_OVERWRITE)
-        request = Request("Put Object - Copy", "PUT", check_key(key), headers=pairs, source_key=source_key)
+        request = Request("Put Object - Copy", "PUT", check_key(key), headers=pairs,
+                          source_key=split_version_key(source_key)[0])
         etag_required = self._config.signature == "cos"
         stored = self._requester.call(request, lambda answer: stored_inside(
             answer, "PUT", "CopyObjectResult", etag_required=etag_required))
@@ -197,6 +209,26 @@ class BucketClient(MultipartCalls):
             return xml.parse_list_objects(body, plus_is_space=plus_is_space)
         return self._requester.call(Request("List Objects", "GET", params=params), decode)
 
+    def list_object_versions(self, prefix: str, *, delimiter: str = "", marker: VersionMarker = ("", ""),
+                             max_keys: int = 1000) -> VersionsPage:
+        params = [("versions", ""), ("prefix", prefix), ("delimiter", delimiter), ("key-marker", marker[0]),
+                  ("max-keys", str(max_keys)), ("encoding-type", "url")]
+        if marker[1]:  # S3 takes no empty one
+            params.insert(4, ("version-id-marker", marker[1]))
+        plus_is_space = self._requester.dialect.plus_is_space
+        page = self._requester.call(Request("List Object Versions", "GET", params=params), lambda answer:
+                                    xml.parse_list_versions(answer.read(), plus_is_space=plus_is_space))
+        advance(marker, page.next_marker)
+        return page
+
+    def get_bucket_versioning(self) -> str:
+        return self._requester.call(Request("Get Bucket Versioning", "GET", params=[("versioning", "")]),
+                                    lambda answer: xml.parse_versioning(answer.read()))
+
+    @property
+    def changes(self) -> int:
+        return self._requester.changes.count
+
     def head_bucket(self) -> BucketInfo:
         def decode(answer: Answer) -> BucketInfo:
             return BucketInfo(answer.headers.get("x-cos-bucket-region"),
@@ -217,5 +249,5 @@ def _decode_deleted(answer: Answer) -> Tuple[DeleteFailure, ...]:
 
 
 if TYPE_CHECKING:
-    def _conforms(client: BucketClient) -> ObjectClient:
+    def _conforms(client: BucketClient) -> VersionedClient:
         return client

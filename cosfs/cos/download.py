@@ -10,6 +10,7 @@ from cosfs.cos.headers import Headers, object_info, strip_quotes
 from cosfs.cos.interface import ObjectInfo, ProgressCallback
 from cosfs.cos.requester import Request
 from cosfs.cos.retry import Retrying
+from cosfs.cos.signing import Pairs
 from cosfs.cos.transport import Answer
 from cosfs.errors import IntegrityError, InvalidParameter, NetworkError, service_error
 
@@ -23,7 +24,8 @@ class Download:
     """
 
     def __init__(self, key: str, buffer: memoryview, start: int, if_match: Optional[str],
-                 on_progress: Optional[ProgressCallback], retrying: Retrying, *, conditional: bool = True) -> None:
+                 on_progress: Optional[ProgressCallback], retrying: Retrying, *, conditional: bool = True,
+                 params: Pairs = ()) -> None:
         if not len(buffer) or start < 0:
             raise InvalidParameter("a range has at least one byte and starts at 0 or later")
         self._key = key
@@ -32,6 +34,7 @@ class Download:
         self._stop = start + len(self._buffer)
         self._etag = if_match
         self._conditional = conditional
+        self._params = params
         self._on_progress = on_progress
         self._retrying = retrying
         self._received = 0
@@ -41,7 +44,7 @@ class Download:
         headers = [("Range", f"bytes={self._start + self._received}-{self._stop - 1}")]
         if self._etag is not None and self._conditional:
             headers.append(("If-Match", f'"{self._etag}"'))
-        return Request("Get Object", "GET", self._key, headers=headers)
+        return Request("Get Object", "GET", self._key, params=self._params, headers=headers)
 
     def receive(self, answer: Answer) -> ObjectInfo:
         """Check an answer and take its body. Raises: IntegrityError, PreconditionFailed, NetworkError."""

@@ -119,6 +119,36 @@ class ListPage:
 
 
 @dataclass(frozen=True)
+class ListedVersion:
+    """One row of a listing of versions. ``is_marker``: a delete marker, which has neither content nor ETag.
+
+    ``version_id``: ``null`` for what was stored while versioning was not, or no longer, enabled.
+    """
+
+    key: str
+    version_id: str
+    is_latest: bool
+    last_modified_s: float
+    is_marker: bool = False
+    size_bytes: int = 0
+    etag: str = ""
+    storage_class: str = "STANDARD"
+
+
+VersionMarker = Tuple[str, str]
+"""Where a listing of versions goes on: after that version of that key; with an empty id, after all of the key's."""
+
+
+@dataclass(frozen=True)
+class VersionsPage:
+    """One page of a listing of versions, by key, the newest of each first. ``next_marker``: None on the last page."""
+
+    versions: Tuple[ListedVersion, ...]
+    prefixes: Tuple[str, ...]
+    next_marker: Optional[VersionMarker] = None
+
+
+@dataclass(frozen=True)
 class StoredObject:
     """The answer to a write that made an object: PUT, copy, complete."""
 
@@ -172,6 +202,23 @@ class CopySource:
     start: int
     stop: int
     if_match: Optional[str] = None
+
+
+_OF_VERSION = "\0"
+
+
+def version_key(key: str, version_id: str) -> str:
+    """What names one version of an object to ``get_object``, and as the source of a copy, in place of a key.
+
+    Extent maps and journals hold it as they hold keys. No path leads to such a key.
+    """
+    return f"{key}{_OF_VERSION}{version_id}"
+
+
+def split_version_key(key: str) -> Tuple[str, Optional[str]]:
+    """Key and version id; None for an ordinary key."""
+    key, _, version_id = key.partition(_OF_VERSION)
+    return key, version_id or None
 
 
 ProgressCallback = Callable[[int], None]
@@ -270,3 +317,28 @@ class ObjectClient(Protocol):
 
     def close(self) -> None:
         """Release the connections."""
+
+
+class VersionedClient(ObjectClient, Protocol):
+    """An ``ObjectClient`` that knows of the versions that a bucket keeps. ``version_id`` None: the latest one.
+
+    ``get_object``, ``copy_object`` and ``upload_part_copy`` also take a ``version_key`` of what they read.
+    """
+
+    @property
+    def changes(self) -> int:
+        """Rises with each request that may have changed the bucket."""
+
+    def head_object(self, key: str, *, version_id: Optional[str] = None) -> ObjectInfo:
+        """Head Object. Raises: ObjectNotFound, for a delete marker too."""
+
+    def get_object(self, key: str, buffer: memoryview, *, start: int = 0, if_match: Optional[str] = None,
+                   on_progress: Optional[ProgressCallback] = None, version_id: Optional[str] = None) -> ObjectInfo:
+        """Get Object, as above."""
+
+    def list_object_versions(self, prefix: str, *, delimiter: str = "", marker: VersionMarker = ("", ""),
+                             max_keys: int = 1000) -> VersionsPage:
+        """Get Bucket Object Versions with encoding-type=url, one page. Delete markers count among ``max_keys``."""
+
+    def get_bucket_versioning(self) -> str:
+        """Get Bucket Versioning: ``Enabled``, ``Suspended``, or "" for a bucket that never had it."""

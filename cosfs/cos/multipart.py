@@ -22,6 +22,7 @@ from cosfs.cos.interface import (
     StoredObject,
     UploadBody,
     UploadedPart,
+    split_version_key,
 )
 from cosfs.cos.requester import Learned, Request, Requester, StreamedBody, error_inside
 from cosfs.cos.retry import is_transient
@@ -58,10 +59,11 @@ class MultipartCalls:
         self._requester = AddingRequester(config, learned=learned, meter=meter) if config.additions else \
             Requester(config, learned=learned, meter=meter)
 
-    def head_object(self, key: str) -> ObjectInfo:
+    def head_object(self, key: str, *, version_id: Optional[str] = None) -> ObjectInfo:
         def decode(answer: Answer) -> ObjectInfo:
             return object_info(key, answer.headers, size_bytes=answer.headers.integer("Content-Length"), is_get=False)
-        return self._requester.call(Request("Head Object", "HEAD", check_key(key)), decode)
+        return self._requester.call(
+            Request("Head Object", "HEAD", check_key(key), params=version_params(version_id)), decode)
 
     def create_multipart_upload(self, key: str, *, headers: ObjectHeaders, forbid_overwrite: bool = False) -> str:
         pairs = object_request_headers(headers)
@@ -86,7 +88,7 @@ class MultipartCalls:
         pairs = self._copy_headers(source.key, source.if_match)
         pairs.append(("x-cos-copy-source-range", f"bytes={source.start}-{source.stop - 1}"))
         request = Request("Upload Part - Copy", "PUT", check_key(key), params=_part_params(number, upload_id),
-                          headers=pairs, source_key=source.key)
+                          headers=pairs, source_key=split_version_key(source.key)[0])
         stored = self._requester.call(request, lambda answer: stored_inside(answer, "PUT", "CopyPartResult"))
         return UploadedPart(number, stored.etag, source.stop - source.start)
 
@@ -160,7 +162,7 @@ class MultipartCalls:
                 ("encoding-type", "url")])
             page, following = self._requester.call(request, lambda answer: xml.parse_list_parts(answer.read()))
             found += page
-            marker = _advance(marker, following)
+            marker = advance(marker, following)
         return tuple(found)
 
     def list_multipart_uploads(self, prefix: str = "") -> Tuple[PendingUpload, ...]:
@@ -173,13 +175,14 @@ class MultipartCalls:
             page, following = self._requester.call(request, lambda answer: xml.parse_list_uploads(
                 answer.read(), plus_is_space=self._requester.dialect.plus_is_space))
             found += page
-            marker = _advance(marker, following)
+            marker = advance(marker, following)
         return tuple(found)
 
     def _copy_headers(self, source_key: str, if_match: Optional[str]) -> HeaderList:
         requester, bucket = self._requester, self._config.bucket
-        target = requester.endpoint.locate(bucket, check_key(source_key))
-        pairs = [("x-cos-copy-source", requester.dialect.copy_source(target, bucket, source_key))]
+        key, version_id = split_version_key(source_key)
+        target = requester.endpoint.locate(bucket, check_key(key))
+        pairs = [("x-cos-copy-source", requester.dialect.copy_source(target, bucket, key, version_id))]
         if if_match is not None:
             pairs.append(("x-cos-copy-source-If-Match", f'"{strip_quotes(if_match)}"'))
         return pairs
@@ -207,7 +210,11 @@ def _part_params(number: int, upload_id: str) -> List[Tuple[str, str]]:
     return [("partNumber", str(number)), ("uploadId", upload_id)]
 
 
-def _advance(marker: object, following: Optional[T]) -> Optional[T]:
+def version_params(version_id: Optional[str]) -> List[Tuple[str, str]]:
+    return [] if version_id is None else [("versionId", version_id)]
+
+
+def advance(marker: object, following: Optional[T]) -> Optional[T]:
     """The next page's marker; a service that repeats one would be asked for ever."""
     if following is not None and following == marker:
         raise InvalidAnswer("the listing does not get on: its next page starts where this one did")

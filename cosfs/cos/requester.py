@@ -28,7 +28,7 @@ from cosfs.cos.transport import Answer, Transport, TransportFailure, TransportSe
 from cosfs.cos.wire import Payload
 from cosfs.cos.xml import is_error
 from cosfs.errors import CosException, CosServiceError, InvalidAnswer, parse_error_document, service_error
-from cosfs.metrics import RequestMeter
+from cosfs.metrics import RequestMeter, Ticks
 from cosfs.version import __version__
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 _ERROR_BYTES = 256 * 1024  # more is no error document
 _CLOCK_OFF_S = 30.0  # less than this does not make a signature invalid (the Node.js SDK's figure)
+_READING = ("GET", "HEAD")
 _CLOCK_CODES = frozenset(("RequestTimeTooSkewed",))
 _KEY_CODES = frozenset(("ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"))
 _DENIED = "AccessDenied"  # also of temporary keys whose session was revoked
@@ -117,6 +118,8 @@ class Requester:
         self._clock = clock
         self.learned = learned or Learned()
         self._meter = meter or RequestMeter()
+        self.changes = Ticks()
+        """Requests that may have changed something."""
         suffix = f" {config.user_agent_suffix}" if config.user_agent_suffix else ""
         self._user_agent = f"cosfs/{__version__}{suffix}"
         self._transport = (TracedTransport if config.trace else Transport)(TransportSettings(
@@ -216,6 +219,9 @@ class Requester:
         except TransportFailure as failure:
             meter.failed(kind, method, sent=failure.sent, repeated=repeated)
             return _Failed(failure.error, not_carried_out=not failure.sent)
+        finally:
+            if method not in _READING:
+                self.changes.add()
         meter.answered(kind, method, answer.status, time.perf_counter_ns() - begun_ns, _body_bytes(request.body),
                        repeated=repeated, accepted=request.accepts(answer.status))
         answer.on_received = partial(meter.received, kind)

@@ -19,7 +19,17 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from cosfs.archive import RestoreOrder
-from cosfs.cos.interface import DeleteFailure, ListedObject, ListPage, PendingUpload, StoredObject, Tags, UploadedPart
+from cosfs.cos.interface import (
+    DeleteFailure,
+    ListedObject,
+    ListedVersion,
+    ListPage,
+    PendingUpload,
+    StoredObject,
+    Tags,
+    UploadedPart,
+    VersionsPage,
+)
 from cosfs.errors import InvalidAnswer
 
 Row = Dict[str, str]
@@ -150,6 +160,36 @@ def parse_list_objects(body: bytes, *, plus_is_space: bool = False) -> ListPage:
     if not marker:
         raise InvalidAnswer("a listing that is to be continued has neither entries nor a marker")
     return ListPage(objects, prefixes, marker)
+
+
+def parse_list_versions(body: bytes, *, plus_is_space: bool = False) -> VersionsPage:
+    """``ListVersionsResult``. Rows are in the order of their keys, the newest of each first, whether the service has
+    versions and delete markers one among the other or each kind by itself."""
+    document = _parse(body, "ListVersionsResult", plus_is_space=plus_is_space)
+    decode = document.decode
+    versions = [_listed_version(row, decode, is_marker=name == "deletemarker")
+                for name, row in document.rows if name in ("version", "deletemarker")]
+    versions.sort(key=lambda row: (row.key.encode("utf-8", "surrogateescape"), not row.is_latest, -row.last_modified_s))
+    prefixes = tuple(decode(_required(row, "Prefix")) for name, row in document.rows
+                     if name in ("commonprefixes", "commonprefixs"))
+    if not _is_truncated(document):
+        return VersionsPage(tuple(versions), prefixes)
+    version_id = document.fields.get("nextversionidmarker", "").strip()
+    return VersionsPage(tuple(versions), prefixes, (decode(_required(document.fields, "NextKeyMarker")), version_id))
+
+
+def _listed_version(row: Row, decode: Callable[[str], str], *, is_marker: bool) -> ListedVersion:
+    common = (decode(_required(row, "Key")), row.get("versionid", "").strip() or "null",
+              row.get("islatest", "").strip().lower() == "true", parse_time(_required(row, "LastModified")) // 1)
+    if is_marker:
+        return ListedVersion(*common, is_marker=True)
+    return ListedVersion(*common, size_bytes=_integer(row, "Size"), etag=row.get("etag", "").strip('"'),
+                         storage_class=row.get("storageclass") or "STANDARD")
+
+
+def parse_versioning(body: bytes) -> str:
+    """The status of a ``VersioningConfiguration``; "" when it has none."""
+    return _parse(body, "VersioningConfiguration").fields.get("status", "").strip()
 
 
 _EARLY_MARKER = re.compile(rb"<NextMarker>([!-%'-;=-~]+)</NextMarker>")  # nothing that XML writes in another way

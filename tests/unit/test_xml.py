@@ -175,3 +175,46 @@ def test_xml_of_dict():
     for wrong in ({"a b": 1}, {"a": "\x01"}):
         with pytest.raises(InvalidParameter):
             sdk_xml.from_dict("R", wrong)
+
+
+VERSION = ("<Version><Key>{}</Key><VersionId>{}</VersionId><IsLatest>{}</IsLatest><LastModified>{}</LastModified>"
+           "<ETag>\"e\"</ETag><Size>5</Size><StorageClass>ARCHIVE</StorageClass><Owner><ID>1</ID></Owner></Version>")
+MARKER = ("<DeleteMarker><Key>{}</Key><VersionId>{}</VersionId><IsLatest>{}</IsLatest><LastModified>{}</LastModified>"
+          "<Owner><ID>1</ID></Owner></DeleteMarker>")
+TIMES = ("2020-12-10T03:37:32.000Z", "2020-12-10T03:37:31.000Z", "2020-12-10T03:37:30.000Z")
+A_MARKER, A_OLD = MARKER.format("a%20b", "m", "true", TIMES[0]), VERSION.format("a%20b", "v1", "false", TIMES[1])
+B_NEW, B_MARKER, B_OLD = (VERSION.format("b", "v2", "true", TIMES[0]), MARKER.format("b", "m", "false", TIMES[1]),
+                          VERSION.format("b", "", "false", TIMES[2]))
+
+
+@pytest.mark.parametrize("rows", [(A_MARKER, A_OLD, B_NEW, B_MARKER, B_OLD), (A_OLD, B_NEW, B_OLD, A_MARKER, B_MARKER)],
+                         ids=["among-each-other", "each-kind-by-itself"])
+def test_versions_come_by_key_and_age(rows):
+    page = xml.parse_list_versions(listing(*rows, "<CommonPrefixes><Prefix>c%2Bd/</Prefix></CommonPrefixes>",
+                                           root="ListVersionsResult"))
+    assert [(row.key, row.version_id, row.is_marker, row.is_latest) for row in page.versions] == [
+        ("a b", "m", True, True), ("a b", "v1", False, False),
+        ("b", "v2", False, True), ("b", "m", True, False), ("b", "null", False, False)]
+    assert (page.versions[1].size_bytes, page.versions[1].etag, page.versions[1].storage_class,
+            page.versions[1].last_modified_s) == (5, "e", "ARCHIVE", 1607571451.0)
+    assert page.prefixes == ("c+d/",)
+    assert page.next_marker is None
+
+
+def test_where_a_listing_of_versions_goes_on():
+    head = ("<EncodingType>url</EncodingType><IsTruncated>true</IsTruncated><NextKeyMarker>a%20b</NextKeyMarker>"
+            "<NextVersionIdMarker>{}</NextVersionIdMarker>")
+    for version_id in ("v1", ""):
+        page = xml.parse_list_versions(listing(A_MARKER, head=head.format(version_id), root="ListVersionsResult"))
+        assert page.next_marker == ("a b", version_id)
+    with pytest.raises(InvalidAnswer):
+        xml.parse_list_versions(listing(head="<IsTruncated>true</IsTruncated>", root="ListVersionsResult"))
+
+
+@pytest.mark.parametrize(("body", "status"), [
+    (b"<VersioningConfiguration/>", ""), (b"<VersioningConfiguration></VersioningConfiguration>", ""),
+    (b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>", "Enabled"),
+    (b'<VersioningConfiguration xmlns="http://s3.example/"><Status>Suspended</Status></VersioningConfiguration>',
+     "Suspended")])
+def test_the_status_of_versioning(body, status):
+    assert xml.parse_versioning(body) == status
