@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from typing import Callable, Dict, List, Optional
 
 from cosfs.config import FilesystemConfig
-from cosfs.cos.interface import ObjectClient
+from cosfs.cos.interface import ObjectClient, VersionedClient
 from cosfs.errors import BadHandle, NoAttribute, NoEntry, NotADirectory, NotSupported, PermissionRefused
 from cosfs.filesystem.control_files import MODES, ControlFiles
-from cosfs.filesystem.core import CosFilesystem
 from cosfs.filesystem.status import Values
 from cosfs.filesystem.types import Attr, Caller, Data, Dirent, OpenResult, Purpose, Time
+from cosfs.filesystem.versions_folder import VersionedFilesystem
 from cosfs.metrics import About, Refusals, RequestMeter
 
 log = logging.getLogger(__name__)
@@ -45,12 +45,12 @@ class _Opened:
     content: bytes
 
 
-class ControlledFilesystem(CosFilesystem):
-    """A ``CosFilesystem`` with the control folder. ``meter``: of the client's requests; ``refusals``: of programs."""
+class ControlledFilesystem(VersionedFilesystem):
+    """A filesystem with the control folder. ``meter``: of the client's requests; ``refusals``: of programs."""
 
     def __init__(self, client: ObjectClient, config: FilesystemConfig, meter: RequestMeter, about: About,
-                 refusals: Optional[Refusals] = None) -> None:
-        super().__init__(client, config)
+                 refusals: Optional[Refusals] = None, *, versions: Optional[VersionedClient] = None) -> None:
+        super().__init__(client, config, versions)
         self._context.archive.mount_point = about.mount_point.rstrip("/")
         self._owner = config.default_uid if config.uid is None else config.uid
         self._group = config.default_gid if config.gid is None else config.gid

@@ -7,11 +7,13 @@ What is in the bucket is only noted in the target's extent map; when the target 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from typing import Callable
 
 from cosfs.errors import BadHandle
 from cosfs.filesystem.context import Context
 from cosfs.filesystem.openfile import OpenFile
-from cosfs.filesystem.table import OpenFileTable
+from cosfs.filesystem.table import Handle, OpenFileTable
 from cosfs.units import GIB, MIB
 from cosfs.writing.extents import Remote, Run, Staged, Zero
 
@@ -27,7 +29,13 @@ class CopyOperations:
 
     def copy_range(self, fh_in: int, offset_in: int, fh_out: int, offset_out: int, length: int) -> int:
         """Returns how many bytes were copied: fewer than asked for at the end of the source, or if they are many."""
-        source, target = self._table.handle(fh_in), self._table.handle(fh_out)
+        return self.copy_from(self._table.handle(fh_in), offset_in, fh_out, offset_out, length, lambda key: key)
+
+    def copy_from(self, source: Handle, offset_in: int, fh_out: int, offset_out: int, length: int,
+                  key_of: Callable[[str], str]) -> int:
+        """Like ``copy_range``, from a file of another table. ``key_of``: what the objects that it is made of are called
+        here."""
+        target = self._table.handle(fh_out)
         if not target.writable or source.flags & os.O_ACCMODE == os.O_WRONLY:
             raise BadHandle(f"{source.file.path} to {target.file.path}: not open for that")
         stop = min(offset_in + min(length, _MOST_BYTES), source.file.size_bytes)
@@ -37,9 +45,11 @@ class CopyOperations:
                 _copy_staged(source.file, target.file, run, at)
                 continue
             assert isinstance(run.source, (Remote, Zero))
-            if isinstance(run.source, Remote):
-                self._context.borrowed.add(run.source.key, target.file)
-            target.file.refer(at, at + run.stop - run.start, run.source)
+            copied = run.source
+            if isinstance(copied, Remote):
+                copied = replace(copied, key=key_of(copied.key))
+                self._context.borrowed.add(copied.key, target.file)
+            target.file.refer(at, at + run.stop - run.start, copied)
         return max(0, stop - offset_in)
 
 

@@ -61,16 +61,18 @@ _ROOM_BYTES = 64 * MIB
 
 
 class CosFilesystem:
-    """``clock``: seconds since the epoch for timestamps; ``monotonic``: seconds for the caches' TTLs."""
+    """``clock``: seconds since the epoch for timestamps; ``monotonic``: seconds for the caches' TTLs. ``budget``: of
+    another filesystem in this process, whose memory is used."""
 
     def __init__(self, client: ObjectClient, config: FilesystemConfig, *, clock: Callable[[], float] = time.time,
-                 monotonic: Callable[[], float] = time.monotonic) -> None:
+                 monotonic: Callable[[], float] = time.monotonic, budget: Optional[ByteBudget] = None) -> None:
         self._config = config
         cache = MetadataCache(stat_ttl_s=config.stat_ttl_s, negative_ttl_s=config.negative_ttl_s,
                               listing_ttl_s=config.listing_ttl_s, max_entries=config.max_stat_entries,
                               clock=monotonic)
         disk_cache = _disk_cache(config)
-        budget = ByteBudget(config.memory_limit_bytes - (disk_cache.queue_bytes if disk_cache else 0))
+        if budget is None:
+            budget = ByteBudget(config.memory_limit_bytes - (disk_cache.queue_bytes if disk_cache else 0))
         lookups = WorkerPool("cosfs-lookup", config.parallel_heads, queue=config.parallel_heads)
         fetches = WorkerPool("cosfs-fetch", config.parallel_parts, queue=config.parallel_parts)
         fills = WorkerPool("cosfs-fill", config.parallel_parts, queue=config.parallel_parts)

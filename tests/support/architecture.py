@@ -19,12 +19,12 @@ LEVELS: Tuple[Tuple[str, ...], ...] = (
      "archive",
      "cos.interface", "cos.signing", "cos.xml", "cos.crc64", "cos.additions"),
     ("cos", "server"),
-    ("namespace", "reading", "writing"),
+    ("namespace", "reading", "versions", "writing"),
     ("filesystem",),
     ("operations", "fuse_callbacks", "fuse_binding", "fuse3_binding", "read_ahead", "caller",
      "scanner_guard", "updatedb_conf"),
-    ("daemon", "signals", "exposition", "preflight", "fuse_library", "mount_table", "mount_process", "network_wait",
-     "systemd", "mount", "doctor"),
+    ("daemon", "signals", "exposition", "preflight", "snapshot", "fuse_library", "mount_table", "mount_process",
+     "network_wait", "systemd", "mount", "doctor"),
     ("cli", "__main__"),
 )
 """Lowest first; a name stands for the module and all below it, the longest match counts."""
