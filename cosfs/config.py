@@ -319,6 +319,13 @@ class MountConfig:
     nonempty: bool = False
     """Mount over a folder that has entries, which then cannot be seen."""
 
+    versions: bool = True
+    """Old versions in ``.versions`` of each folder, where the bucket keeps them. It costs nothing until it is used."""
+
+    snapshot_s: Optional[float] = None
+    """Show the bucket as it was then, in seconds since the epoch; ``filesystem.read_only`` goes with it. None: as it
+    is."""
+
     state_folder: str = field(default_factory=default_state_folder)
     """Folder in which each bucket has one of its own for what outlives the mount. The system's place for that."""
 

@@ -46,6 +46,7 @@ from cosfs.operations import CosOperations
 from cosfs.preflight import MountError, check_bucket, check_local, proxies_of, source_of
 from cosfs.scanner_guard import ScannerGuard
 from cosfs.signals import signal_actions
+from cosfs.snapshot import clients_of
 from cosfs.state import bucket_folder, cache_folder, make_folder
 from cosfs.units import MIB
 
@@ -225,16 +226,18 @@ def _serve(config: MountConfig, settings: ClientConfig, ready: Callable[[], None
     _wait_for_network(config)
     meter, refusals = RequestMeter(), Refusals()
     client = BucketClient(settings, learned=_check_bucket(config, settings, meter), meter=meter)
+    shown, versions = clients_of(client, config)
     about = About(fsname(config), config.mount_point, shown_settings(config), config.prices)
-    filesystem = ControlledFilesystem(client, replace(config.filesystem, state_folder=_state_folder(config),
-                                                      copies=find_binding(config.libfuse).COPIES,
-                                                      cache_folder=_cache_folder(config)), meter, about, refusals)
+    filesystem = ControlledFilesystem(shown, replace(config.filesystem, state_folder=_state_folder(config),
+                                                     copies=find_binding(config.libfuse).COPIES,
+                                                     cache_folder=_cache_folder(config)), meter, about, refusals,
+                                      versions=versions)
     try:
         with _metrics_page(config, filesystem.stats):
             _run_fuse(filesystem, config, ready, refusals)
     finally:
         filesystem.stop()
-        client.close()
+        shown.close()
     log.info("%s is unmounted", config.mount_point)
 
 
@@ -269,7 +272,9 @@ def _check_bucket(config: MountConfig, settings: ClientConfig, meter: Optional[R
 
 
 def _state_folder(config: MountConfig) -> Optional[str]:
-    """Raises: MountError, when it cannot be made and is needed."""
+    """Raises: MountError, when it cannot be made and is needed. A snapshot has nothing to keep or to finish."""
+    if config.snapshot_s is not None:
+        return None
     folder = make_folder(_kept_folder(config))
     if folder is None and config.filesystem.writeback_delay_s is not None:
         raise MountError(f"writeback needs a folder for data that must outlive the mount, and {config.state_folder} is "

@@ -181,6 +181,8 @@ def build(line: CommandLine) -> MountConfig:
     _check_endpoint(bucket, connection)
     _check_parts(line.settings["filesystem"], connection)
     mount_point = _absolute(line.words[1])
+    if line.settings["mount"].get("snapshot_s") is not None:
+        line.settings["filesystem"]["read_only"] = line.settings["fuse"]["ro"] = True
     if "_netdev" in line.dropped or declared_in_fstab(mount_point):  # a mount that is made at boot
         line.settings["mount"].setdefault("wait_for_network_s", BOOT_WAIT_S)
     try:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Dict, List, Optional, Tuple
 
 from cosfs.cli import values
+from cosfs.cli.snapshot_time import SNAPSHOT_TIME
 from cosfs.cli.values import Value
 from cosfs.config import SCANNERS, Conflict
 from cosfs.cos.additions import EncryptedBy, Encryption
@@ -106,6 +107,8 @@ ATTRIBUTES = _section(
             default="lazy"),
     _option("noxattr", "no extended attributes", "filesystem.xattr", constant=False),
     _option("use_xattr", "1: extended attributes, 0: none", "filesystem.xattr", values.SWITCH, default="1", bare=True),
+    _option("noversions", "no folder .versions with the old versions of what is in a folder; by default there is one, "
+            "in no listing, where the bucket has versioning", "mount.versions", constant=False),
     _option("mime", "file with content types by extension, which count before the system's; lines TYPE EXTENSION...",
             "mount.mime_file", values.PATH),
     _option("bucket_size", "size that df shows", "filesystem.bucket_size_bytes", values.size(1 << 20, plain=""),
@@ -136,6 +139,10 @@ MOUNTING = _section(
     "Mounting",
     _option("ro", "read only", "filesystem.read_only fuse.ro"),
     _option("rw", "read and write; the default", "filesystem.read_only fuse.ro", constant=False),
+    _option("snapshot", "show the bucket, which must have versioning, as it was at TIME, read only. TIME is "
+            "2026-11-28T10:00:00Z, or with +08:00 in place of Z, or with neither in the time zone of this machine; "
+            "2026-11-28, its begin; @ and seconds since 1970; or -30m, -2h, -3d, -1w: so long ago", "mount.snapshot_s",
+            SNAPSHOT_TIME),
     _option("libfuse", "2 or 3: which version of the FUSE library to use; 3 needs cosfs-fuse[fuse3] and brings 1 MiB "
             "writes and copies on the server by cp; default: 2 if it is installed, else 3", "mount.libfuse",
             values.choice({"2": 2, "3": 3})),

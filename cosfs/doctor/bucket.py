@@ -23,7 +23,7 @@ from cosfs.cos.retry import RetryPolicy
 from cosfs.cos.token_end import SOON_S, span
 from cosfs.doctor.findings import Check, Outcome, ok, skipped, warning
 from cosfs.doctor.network import Hello
-from cosfs.errors import AccessDenied, CosException, ObjectArchived, ObjectNotFound
+from cosfs.errors import AccessDenied, CosException, CosServiceError, ObjectArchived, ObjectNotFound
 from cosfs.mount import client_config, credentials_of
 from cosfs.preflight import CONNECT_TIMEOUT_S, MountError, explain, find_bucket, source_of
 
@@ -70,6 +70,7 @@ class Bucket:
             Check(KEYS, "keys", self._keys),
             Check(KEYS, "bucket", self._bucket, ("keys", "answer")),
             Check(KEYS, "region", self._region, ("answer",)),
+            Check(KEYS, "versioning", self._versioning, ("bucket",)),
             Check(PERMISSIONS, "list", self._list, ("bucket",)),
             Check(PERMISSIONS, "put", self._put, ("bucket",)),
             Check(PERMISSIONS, "head", self._head, ("bucket",)),
@@ -137,6 +138,17 @@ class Bucket:
         if self._answered:
             return warning(f"{text}, and answers all the same", advice)
         raise MountError(f"{text}; {advice}")
+
+    def _versioning(self) -> Outcome:
+        try:
+            status = self._usable().get_bucket_versioning()
+        except CosException as exc:
+            reason = exc.code if isinstance(exc, CosServiceError) else str(exc)
+            return skipped(f"not known ({reason}): there are no .versions, and no snapshot=",
+                           "if you want them, grant the keys GetBucketVersioning and GetBucketObjectVersions")
+        if not status:
+            return ok("never enabled: there are no old versions, hence no .versions, and no snapshot=")
+        return ok(f"{status.lower()}: old versions are in .versions of each folder")
 
     def _list(self) -> Outcome:
         page = self._permitted("listing", "GetBucket",
