@@ -163,6 +163,21 @@ def test_before_the_first_and_after_the_last_version(cos: BucketClient, history:
     assert listed(SnapshotClient(cos, history.time_of(STEPS), workers=1))[0] == listed(cos)[0]
 
 
+def test_a_snapshot_skips_the_versions_before_the_one_that_counts(server: CosServer) -> None:
+    client = client_of(server)
+    for number in range(40):
+        client.put_object("skipped/f", b"x" * number, headers=ObjectHeaders())
+        date_latest(server, 1_600_000_000.0 + number)
+    pages = SmallPages(client, 5)
+    snapshot = SnapshotClient(pages, 1_600_000_036.0, workers=1)  # type: ignore[arg-type]
+    assert listed(snapshot, "skipped/", delimiter="/")[0] == ["skipped/f"]
+    assert pages.pages == 2  # the first page with what is younger, and an empty one
+    assert snapshot.head_object("skipped/f").size_bytes == 36
+    for row in all_versions(client, "skipped/")[0]:
+        server.request("DELETE", row.key, [("versionId", row.version_id)])
+    client.close()
+
+
 def test_a_version_that_is_deleted_under_a_snapshot_leaves_the_one_before(server: CosServer) -> None:
     client = client_of(server)
     for number, body in enumerate((b"one", b"other")):

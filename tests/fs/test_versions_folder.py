@@ -289,6 +289,22 @@ def test_what_it_costs(bucket: Bucket, mount: VersionedFilesystem) -> None:
     assert requests(bucket.server)["list_object_versions"] == 2
 
 
+def test_a_program_that_walks_through_them_has_their_headers_asked_for_ahead(
+        bucket: Bucket, mount: VersionedFilesystem) -> None:
+    for number in range(40):
+        bucket.put(f"d/{number:02}.txt", b"old", b"older now", b"now")
+    folders = [f"/d/.versions/{name}" for name in names(mount, "/d/.versions")]
+    bucket.server.clear_requests()
+    for folder in folders:
+        mount.getattr(folder)
+        for name in names(mount, folder):
+            mount.getattr(f"{folder}/{name}")
+    counts = requests(bucket.server)
+    assert counts["head_object"] + counts.get("get_object", 0) == 80
+    assert counts.get("get_object", 0) < 20  # of those that are met unprepared the content comes along
+    assert set(counts) == {"head_object", "get_object"}
+
+
 def test_one_version_named_by_its_path_costs_few_requests(bucket: Bucket, mount: VersionedFilesystem,
                                                           tmp_path: Path) -> None:
     bucket.put("d/f", b"old", b"now")
