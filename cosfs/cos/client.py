@@ -189,10 +189,11 @@ class BucketClient(MultipartCalls):
         found = self.head_object(key)  # rclone serve s3 names none
         return StoredObject(found.etag, found.crc64, found.version_id, found.last_modified_s)
 
-    def restore_object(self, key: str, order: RestoreOrder) -> bool:
+    def restore_object(self, key: str, order: RestoreOrder, *, version_id: Optional[str] = None) -> bool:
         body = xml.restore_body(order, s3=self._config.signature == "v4")
-        request = Request("Post Object Restore", "POST", check_key(key), params=[("restore", "")], body=body, headers=[
-            ("Content-Type", "application/xml"), *check_body(body, with_md5=True).headers])
+        request = Request("Post Object Restore", "POST", check_key(key), params=[("restore", ""),
+                          *version_params(version_id)], body=body, headers=[
+                              ("Content-Type", "application/xml"), *check_body(body, with_md5=True).headers])
         return self._requester.call(request, lambda answer: answer.status == 202)
 
     def list_objects(self, prefix: str, *, delimiter: str = "", marker: str = "", max_keys: int = 1000,

@@ -336,6 +336,9 @@ class VersionedClient(ObjectClient, Protocol):
                    on_progress: Optional[ProgressCallback] = None, version_id: Optional[str] = None) -> ObjectInfo:
         """Get Object, as above."""
 
+    def restore_object(self, key: str, order: RestoreOrder, *, version_id: Optional[str] = None) -> bool:
+        """Post Object Restore, as above."""
+
     def list_object_versions(self, prefix: str, *, delimiter: str = "", marker: VersionMarker = ("", ""),
                              max_keys: int = 1000) -> VersionsPage:
         """Get Bucket Object Versions with encoding-type=url, one page. Delete markers count among ``max_keys``."""

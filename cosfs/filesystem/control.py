@@ -51,7 +51,7 @@ class ControlledFilesystem(VersionedFilesystem):
     def __init__(self, client: ObjectClient, config: FilesystemConfig, meter: RequestMeter, about: About,
                  refusals: Optional[Refusals] = None, *, versions: Optional[VersionedClient] = None) -> None:
         super().__init__(client, config, versions)
-        self._context.archive.mount_point = about.mount_point.rstrip("/")
+        self.tell_mount_point(about.mount_point.rstrip("/"))
         self._owner = config.default_uid if config.uid is None else config.uid
         self._group = config.default_gid if config.gid is None else config.gid
         self._control = ControlFiles(self.status, self.refresh, meter, about, refusals=refusals)

@@ -41,7 +41,7 @@ OF_OBJECT = "user.cosfs."
 """Attributes that tell of the object, and can only be read, but for the one that a restore is asked for with. They are
 not listed: programs that copy attributes would take them along, and fail to set them; and each could cost a request."""
 
-_RESTORE, _CLASS = OF_OBJECT + "restore", OF_OBJECT + "storage-class"
+RESTORE, _CLASS = OF_OBJECT + "restore", OF_OBJECT + "storage-class"
 
 _TOLD: Mapping[str, Callable[[ObjectInfo], Optional[str]]] = {
     "etag": lambda info: info.etag or None,
@@ -89,9 +89,9 @@ class MetadataOperations:
         named = self._names.named(path)
         if name == _CLASS and isinstance(named, Entry) and named.info is None and not named.is_directory:
             return named.storage_class.encode()  # listings tell it
-        if isinstance(named, OpenFile) and (named.dirty or name != _RESTORE):
+        if isinstance(named, OpenFile) and (named.dirty or name != RESTORE):
             info = None if named.dirty else named.base  # what was changed, and is not stored, is no object yet
-        elif name == _RESTORE:  # it changes without the version changing
+        elif name == RESTORE:  # it changes without the version changing
             entry = self._context.tree.lookup(path) if isinstance(named, OpenFile) else named
             info = None if entry.is_directory else self._context.tree.current_info(path, entry)
         else:
@@ -107,7 +107,7 @@ class MetadataOperations:
 
     def setxattr(self, path: str, name: str, value: bytes, flags: int) -> None:
         self._check_xattr_name(name)
-        if name == _RESTORE:
+        if name == RESTORE:
             self._restore(path, value)
             return
         _refuse_of_object(name)
@@ -127,13 +127,12 @@ class MetadataOperations:
 
     def _restore(self, path: str, value: bytes) -> None:
         """Have a file restored, for ``DAYS[:TIER]``."""
-        self._context.check_writable()
         if not self._context.config.xattr:
             raise NotSupported("mounted without extended attributes")
         try:
             order = RestoreOrder.parse(value.decode("ascii"))
         except ValueError:
-            raise InvalidArgument(f"{_RESTORE} of {path} takes {ORDERS}") from None
+            raise InvalidArgument(f"{RESTORE} of {path} takes {ORDERS}") from None
         named = self._names.named(path)
         if isinstance(named, Entry) and named.is_directory:
             raise IsADirectory(path)

@@ -24,6 +24,7 @@ from cosfs.cos.interface import ListPage, ObjectClient, VersionedClient
 from cosfs.errors import CosServiceError, InvalidAnswer, NoAttribute, ReadOnlyFilesystem
 from cosfs.executor import ByteBudget
 from cosfs.filesystem.core import CosFilesystem
+from cosfs.filesystem.metadata import RESTORE
 from cosfs.filesystem.table import Handle
 from cosfs.filesystem.types import Attr, Caller, Data, Dirent, OpenResult, Purpose, Time
 from cosfs.namespace.children import add_page, directory_entry
@@ -59,6 +60,12 @@ class VersionedFilesystem(CosFilesystem):
                  versions: Optional[VersionedClient] = None) -> None:
         super().__init__(client, config)
         self._past = None if versions is None else _Past(versions, config, self._context.ranges.budget)
+
+    def tell_mount_point(self, mount_point: str) -> None:
+        """For the commands that the log names."""
+        self._context.archive.mount_point = mount_point
+        if self._past is not None:
+            self._past.tell_mount_point(mount_point)
 
     def stop(self) -> None:
         super().stop()
@@ -183,8 +190,13 @@ class VersionedFilesystem(CosFilesystem):
         return super().getxattr(path, name) if place is None else self._of_past().getxattr(place.path, name)
 
     def setxattr(self, path: str, name: str, value: bytes, flags: int) -> None:
-        self._refuse(path)
-        super().setxattr(path, name, value, flags)
+        place = self._place(path)
+        if place is None:
+            super().setxattr(path, name, value, flags)
+        elif name == RESTORE:
+            self._of_past().setxattr(place.path, name, value, flags)
+        else:
+            self._refuse(path)
 
     def listxattr(self, path: str) -> List[str]:
         place = self._place(path)
@@ -244,6 +256,9 @@ class _Past(CosFilesystem):
                 self._warned = True
             self._ask_again_at = now + _ASKED_AGAIN_S
         return self._versioned
+
+    def tell_mount_point(self, mount_point: str) -> None:
+        self._context.archive.mount_point = mount_point + _MARK
 
     def refresh(self, path: str) -> None:
         self._history.forget()

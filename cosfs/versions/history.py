@@ -28,6 +28,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence, Tuple
 
+from cosfs.archive import RestoreOrder
 from cosfs.cos.interface import (
     ListedObject,
     ListedVersion,
@@ -100,6 +101,10 @@ class HistoryClient(ReadOnlyClient):
         info = self._client.get_object(there, buffer, start=start, if_match=if_match, on_progress=on_progress,
                                        version_id=name.version_id)
         return replace(info, key=key, version_id=name.version_id)
+
+    def restore_object(self, key: str, order: RestoreOrder) -> bool:
+        there, name = self._place(key)
+        return self._client.restore_object(there, order, version_id=name.version_id)
 
     def list_objects(self, prefix: str, *, delimiter: str = "", marker: str = "", max_keys: int = 1000,
                      on_next: Optional[Callable[[str], None]] = None) -> ListPage:  # noqa: ARG002 - of the protocol

@@ -56,7 +56,7 @@ def not_found(key: str) -> CosServiceError:
 
 
 class ReadOnlyClient:
-    """The calls of ``ObjectClient`` that neither read objects nor list them."""
+    """The calls of ``ObjectClient`` that neither read objects, nor list them, nor have them restored."""
 
     def __init__(self, client: VersionedClient) -> None:
         self._client = client

@@ -19,6 +19,7 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Callable, Generic, List, Optional, Sequence, Tuple, TypeVar
 
+from cosfs.archive import RestoreOrder
 from cosfs.cos.interface import (
     ListedObject,
     ListPage,
@@ -57,6 +58,9 @@ class SnapshotClient(ReadOnlyClient):
                    on_progress: Optional[ProgressCallback] = None) -> ObjectInfo:
         return self._of_version(key, lambda version_id: self._client.get_object(
             key, buffer, start=start, if_match=if_match, on_progress=on_progress, version_id=version_id))
+
+    def restore_object(self, key: str, order: RestoreOrder) -> bool:
+        return self._client.restore_object(key, order, version_id=self._version_ids.get(key) or self._find(key))
 
     def list_objects(self, prefix: str, *, delimiter: str = "", marker: str = "", max_keys: int = 1000,
                      on_next: Optional[Callable[[str], None]] = None) -> ListPage:  # noqa: ARG002 - of the protocol

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import Counter, Dict, Iterator, List
+from typing import Callable, Counter, Dict, Iterator, List
 
 import pytest
 
+from cosfs.archive import RestoreOrder
 from cosfs.config import FilesystemConfig
 from cosfs.cos.interface import ObjectHeaders
 from cosfs.errors import CosfsError, NoEntry, to_errno
@@ -125,6 +126,25 @@ def test_it_tells_which_version_a_file_is(bucket: Bucket, snapshot: CosFilesyste
     version_id = bucket.client.head_object(bucket.prefix + "f").version_id
     bucket.put("f", b"later", THEN + 1)
     assert snapshot.getxattr("/f", "user.cosfs.version-id").decode() == version_id
+
+
+def test_opening_an_archived_file_has_the_version_of_then_restored(
+        bucket: Bucket, tmp_path: Path, expected_logs: Callable[[str], None]) -> None:
+    expected_logs("its restore was started")
+    bucket.client.put_object(bucket.prefix + "f", b"then", headers=ObjectHeaders(storage_class="ARCHIVE"))
+    date_latest(bucket.server, THEN)
+    bucket.put("f", b"later", THEN + 1)
+    shown = SnapshotClient(make_client(bucket.server), THEN, workers=4)
+    filesystem = CosFilesystem(shown, FilesystemConfig(prefix=bucket.prefix, staging_folder=str(tmp_path),
+                                                       read_only=True, restore=RestoreOrder(1)))
+    filesystem.start()
+    with pytest.raises(CosfsError) as caught:
+        read(filesystem, "/f")
+    assert to_errno(caught.value) == errno.EACCES
+    assert 'ongoing-request="false"' in filesystem.getxattr("/f", "user.cosfs.restore").decode()
+    assert read(filesystem, "/f") == b"then"
+    filesystem.stop()
+    shown.close()
 
 
 def test_every_change_is_refused_before_any_request(bucket: Bucket, snapshot: CosFilesystem) -> None:

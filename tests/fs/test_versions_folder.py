@@ -221,15 +221,25 @@ def test_a_version_that_is_deleted_for_good_is_told_truthfully(bucket: Bucket, m
         mount.getattr(path)
 
 
-def test_an_archived_old_version_is_refused(bucket: Bucket, mount: VersionedFilesystem,
-                                            expected_logs: Callable[[str], None]) -> None:
-    expected_logs("archive|restore|InvalidObjectState")
-    bucket.client.put_object(bucket.prefix + "f", bytes(MIB), headers=ObjectHeaders(storage_class="ARCHIVE"))
+def test_an_archived_old_version_is_refused_until_it_is_restored(
+        bucket: Bucket, mount: VersionedFilesystem, expected_logs: Callable[[str], None],
+        caplog: pytest.LogCaptureFixture) -> None:
+    expected_logs("is archived")
+    mount.tell_mount_point("/mnt")
+    bucket.client.put_object(bucket.prefix + "f", b"then" * MIB, headers=ObjectHeaders(storage_class="ARCHIVE"))
     bucket.put("f", b"now")
     [name] = names(mount, "/.versions/f")
-    with pytest.raises(CosfsError) as caught:
-        read(mount, f"/.versions/f/{name}")
-    assert to_errno(caught.value) == errno.EACCES
+    path = f"/.versions/f/{name}"
+    for _ in range(2):
+        with pytest.raises(CosfsError) as caught:
+            read(mount, path)
+        assert to_errno(caught.value) == errno.EACCES
+    [line] = caplog.messages
+    assert line.endswith(f"until it is restored: cosfs restore /mnt{path}")
+    mount.setxattr(path, "user.cosfs.restore", b"3", 0)
+    assert 'ongoing-request="false"' in mount.getxattr(path, "user.cosfs.restore").decode()
+    assert read(mount, path) == b"then" * MIB
+    assert bucket.client.head_object(bucket.prefix + "f").restore is None, "the latest version is not concerned"
 
 
 def test_nothing_in_it_can_be_changed(bucket: Bucket, mount: VersionedFilesystem) -> None:
