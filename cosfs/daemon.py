@@ -17,6 +17,7 @@ from typing import Callable, NoReturn, Optional
 
 from cosfs.errors import CosfsError
 from cosfs.log_json import JsonLines
+from cosfs.log_text import TextLines
 
 log = logging.getLogger(__name__)
 
@@ -152,10 +153,11 @@ def configure_logging(level: int, log_file: Optional[str], *, foreground: bool, 
         handler = logging.StreamHandler()
     elif Path(SYSLOG_SOCKET).exists():
         handler = logging.handlers.SysLogHandler(SYSLOG_SOCKET)
-        layout = "cosfs[%(process)d]: %(levelname)s %(name)s: %(message)s"
+        handler.ident = f"cosfs[{os.getpid()}]: "
+        layout = "%(levelname)s %(name)s: %(message)s"
     else:
         handler = logging.NullHandler()
-    handler.setFormatter(JsonLines() if as_json else logging.Formatter(layout))
+    handler.setFormatter(JsonLines() if as_json else TextLines(layout))
     package_log = logging.getLogger("cosfs")
     package_log.addHandler(handler)
     package_log.setLevel(level)

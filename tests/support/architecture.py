@@ -15,7 +15,7 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 50
 
 LEVELS: Tuple[Tuple[str, ...], ...] = (
-    ("units", "errors", "executor", "config", "state", "version", "metrics", "log_levels", "log_json",
+    ("units", "errors", "executor", "config", "state", "version", "metrics", "log_levels", "log_json", "log_text",
      "archive",
      "cos.interface", "cos.signing", "cos.xml", "cos.crc64", "cos.additions"),
     ("cos", "server"),
