@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator, List, Optional, Tuple
 
-from cosfs.mount_table import MountEntry, mounts
+from cosfs.mount_table import MountEntry, mounts, parse_mounts
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +104,25 @@ def users_of(point: str) -> List[str]:
         if what is not None:
             found.append(f"{_command(pid)} (process {pid}: {what})")
     return found
+
+
+def mounted_elsewhere(entry: MountEntry) -> Optional[str]:
+    """A process in whose mount namespace a filesystem is still mounted that is not in ours, as ``NAME (process PID)``.
+
+    A container, or a service with a view of its own, that was started while it was mounted. None when there is none, or
+    it is another user's.
+    """
+    seen = set()
+    for pid in _pids():
+        try:
+            space = os.readlink(_PROC / str(pid) / "ns" / "mnt")
+            table = b"" if space in seen else (_PROC / str(pid) / "mountinfo").read_bytes()
+        except OSError:
+            continue
+        seen.add(space)
+        if any(other.device == entry.device for other in parse_mounts(table)):
+            return f"{_command(pid)} (process {pid})"
+    return None
 
 
 def _uses(pid: int, point: str) -> Iterator[str]:

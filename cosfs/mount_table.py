@@ -43,14 +43,23 @@ class MountEntry:
 
 def mounts() -> List[MountEntry]:
     """All mounts that this process sees, oldest first."""
-    return [_entry(line) for line in Path("/proc/self/mountinfo").read_bytes().splitlines()]
+    return parse_mounts(Path("/proc/self/mountinfo").read_bytes())
+
+
+def parse_mounts(table: bytes) -> List[MountEntry]:
+    """The entries of the table's text.
+
+    Of blanks only space, tab and newline are escaped there: others, such as carriage returns, stand in names as they
+    are. A source may be empty.
+    """
+    return [_entry(line) for line in table.split(b"\n") if line]
 
 
 def _entry(line: bytes) -> MountEntry:
     fields, _, filesystem = line.partition(b" - ")
-    number, _, device, _, point = fields.split()[:5]
-    kind, source = filesystem.split()[:2]
-    return MountEntry(int(number), device.decode(), unescaped(point), kind.decode(), unescaped(source))
+    number, _, device, _, point = fields.split(b" ")[:5]
+    kind, source = filesystem.split(b" ")[:2]
+    return MountEntry(int(number), device.decode(), unescaped(point), unescaped(kind), unescaped(source))
 
 
 def unescaped(field: bytes) -> str:
@@ -86,10 +95,15 @@ def clear_dead_mounts(path: str) -> bool:
         found = mount_at(path)
         if found is None or found.kind != KIND or not is_dead(path):
             break
-        if not (_detach(found) if os.geteuid() == 0 else _detach_by_helper(found)):
+        if not detach_dead(found):
             break
         cleared = True
     return cleared
+
+
+def detach_dead(entry: MountEntry) -> bool:
+    """Unmount a dead mount, from under those too who still use it; returns whether it was this one and it is gone."""
+    return _detach(entry) if os.geteuid() == 0 else _detach_by_helper(entry)
 
 
 def _detach(entry: MountEntry) -> bool:

@@ -39,8 +39,8 @@ def raise_read_ahead(mount_point: str, wanted_bytes: int) -> bool:
 def _device(mount_point: str) -> Optional[str]:
     """MAJOR:MINOR of the mount that is on top there (proc(5))."""
     found = None
-    for line in MOUNTS.read_text(errors="surrogateescape").splitlines():
+    for line in MOUNTS.read_bytes().decode("utf-8", "surrogateescape").split("\n"):
         fields = line.split(" ")
-        if _OCTAL.sub(lambda code: chr(int(code.group(1), 8)), fields[4]) == mount_point:
+        if len(fields) > 4 and _OCTAL.sub(lambda code: chr(int(code.group(1), 8)), fields[4]) == mount_point:
             found = fields[2]
     return found

@@ -17,8 +17,8 @@ from cosfs.cli.mount import UsageError, reported
 from cosfs.cli.values import seconds
 from cosfs.errors import CosfsError
 from cosfs.filesystem import Listed, files_in_journal
-from cosfs.mount_process import Process, serving_process, users_of
-from cosfs.mount_table import KIND, MountEntry, is_dead, mount_at, mounts, unmount_command
+from cosfs.mount_process import Process, mounted_elsewhere, serving_process, users_of
+from cosfs.mount_table import KIND, MountEntry, detach_dead, is_dead, mount_at, mounts, unmount_command
 
 DESCRIPTION = """\
 Unmount a mount of cosfs and wait until its process has ended: files that a
@@ -75,7 +75,8 @@ def _unmount(path: str, limit_s: Optional[float]) -> int:
     process = None if dead else serving_process(entry)
     journal = process.journal_folder() if process else None
     waiting = _waiting(journal)
-    _detach(entry)
+    if not (dead and detach_dead(entry)):
+        _detach(entry)
     if dead:
         print(f"cosfs: {path} was a dead mount: its process had ended before; what it had promised by writeback and "
               "not uploaded, the next mount uploads", file=sys.stderr)
@@ -83,7 +84,7 @@ def _unmount(path: str, limit_s: Optional[float]) -> int:
         print(f"cosfs: {path} is unmounted; the process that served it was not found, and not waited for",
               file=sys.stderr)
     elif not any(other.device == entry.device for other in mounts()):
-        _see_to_its_end(path, process, journal, waiting, limit_s)
+        _see_to_its_end(path, entry, process, journal, waiting, limit_s)
     return 0
 
 
@@ -106,8 +107,12 @@ def _detach(entry: MountEntry) -> None:
     if not command:
         raise UnmountError("fusermount is not installed, without which only root can unmount; install it with: "
                            "apt-get install fuse3")
-    done = subprocess.run([*command, entry.point], check=False, stdin=subprocess.DEVNULL, capture_output=True,
-                          text=True, errors="replace", env={**os.environ, "LC_ALL": "C"}, timeout=_COMMAND_LIMIT_S)
+    try:
+        done = subprocess.run([*command, entry.point], check=False, stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, errors="replace", env={**os.environ, "LC_ALL": "C"}, timeout=_COMMAND_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        raise UnmountError(f"{entry.point} is not unmounted: {command[0]} has not ended within {_COMMAND_LIMIT_S:g} s, "
+                           "perhaps because the service does not answer; see the mount's log") from None
     if done.returncode == 0:
         return
     reason = (done.stderr.strip() or f"{command[0]} ended with status {done.returncode}").splitlines()[-1]
@@ -125,7 +130,7 @@ def _busy(point: str) -> str:
     return f"{point} is in use by {', '.join(users[:_SHOWN_USERS])}{more}; end that and try again"
 
 
-def _see_to_its_end(path: str, process: Process, journal: Optional[str], left: Sequence[Listed],
+def _see_to_its_end(path: str, entry: MountEntry, process: Process, journal: Optional[str], left: Sequence[Listed],
                     limit_s: Optional[float]) -> None:
     """Wait, showing what is left. Raises: UnmountError, when the time is over or files remain."""
     progress = _Progress()
@@ -133,7 +138,7 @@ def _see_to_its_end(path: str, process: Process, journal: Optional[str], left: S
     ended = False
     while not ended:
         used_s = time.monotonic() - began_s
-        progress.show(left, used_s)
+        progress.show(left, used_s, mounted_elsewhere(entry) if used_s >= _SILENT_S else None)
         if limit_s is not None and used_s >= limit_s:
             progress.end()
             what = f": {_amount(left)} still to be uploaded" if left else ""
@@ -174,9 +179,11 @@ class _Progress:
         self._shown = ""
         self._had_files = False
 
-    def show(self, left: Sequence[Listed], used_s: float) -> None:
+    def show(self, left: Sequence[Listed], used_s: float, elsewhere: Optional[str]) -> None:
+        """``elsewhere``: who keeps it mounted in another mount namespace."""
         self._had_files |= bool(left)
         text = f"{_amount(left)} still to be uploaded" if left else "waiting for the mount's process to end"
+        text += f": it is still mounted in the mount namespace of {elsewhere}" if elsewhere else ""
         if text == self._shown or not (left or self._had_files or used_s >= _SILENT_S):
             return
         self._shown = text

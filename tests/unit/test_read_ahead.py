@@ -15,13 +15,15 @@ MOUNTS = r"""22 1 0:21 / /proc rw - proc proc rw
 91 22 0:51 / /mnt/a\040b rw,nosuid - fuse.cosfs examplebucket rw
 92 22 0:52 / /mnt/a rw - fuse.cosfs other rw
 """
+ANOTHER = "93 22 0:53 / /mnt/a\rb\x0b\x85\u2028 rw - fuse.other other rw\n"
+"""Of another program, in a folder with a strange name."""
 
 
 @pytest.fixture
 def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(read_ahead, "MOUNTS", tmp_path / "mountinfo")
     monkeypatch.setattr(read_ahead, "DEVICES", tmp_path)
-    (tmp_path / "mountinfo").write_text(MOUNTS)
+    (tmp_path / "mountinfo").write_bytes((ANOTHER + MOUNTS).encode())
     for device in ("0:50", "0:51", "0:52"):
         (tmp_path / device).mkdir()
         (tmp_path / device / "read_ahead_kb").write_text("128\n")
