@@ -45,7 +45,7 @@ from cosfs.network_wait import wait_for_network
 from cosfs.operations import CosOperations
 from cosfs.preflight import MountError, check_bucket, check_local, proxies_of, source_of
 from cosfs.scanner_guard import ScannerGuard
-from cosfs.signals import signal_actions
+from cosfs.signals import not_ended_by_signals, signal_actions
 from cosfs.snapshot import clients_of
 from cosfs.state import bucket_folder, cache_folder, make_folder
 from cosfs.units import MIB
@@ -236,8 +236,10 @@ def _serve(config: MountConfig, settings: ClientConfig, ready: Callable[[], None
         with _metrics_page(config, filesystem.stats):
             _run_fuse(filesystem, config, ready, refusals)
     finally:
-        filesystem.stop()
-        shown.close()
+        with not_ended_by_signals(f"still storing what was written to {config.mount_point}; only SIGKILL ends that"):
+            log.debug("the filesystem on %s stops, and stores what is left", config.mount_point)
+            filesystem.stop()
+            shown.close()
     log.info("%s is unmounted", config.mount_point)
 
 

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import subprocess
+from contextlib import suppress
 
 import pytest
 
@@ -69,6 +70,27 @@ def test_signal_ends_the_mount_and_stores_open_files(number: signal.Signals, mak
         os.close(handle)
     except OSError:
         pass  # the connection is gone; what counts is the bucket
+    assert mount.status == 0
+    assert store.body("f") == DATA
+    assert store.pending_uploads() == []
+
+
+@pytest.mark.parametrize("libfuse", [2, 3])
+def test_further_signals_do_not_end_it_while_it_stores(libfuse: int, make_mount: MountFactory, store: CosStore,
+                                                       server: CosServer) -> None:
+    mount = make_mount(f"libfuse={libfuse}", "dbglevel=debug")
+    handle = os.open(mount.point / "f", os.O_WRONLY | os.O_CREAT)
+    os.write(handle, DATA)
+    server.set_faults("kind=stall,seconds=2,op=put_object", "kind=stall,seconds=2,op=upload_part")
+    os.kill(mount.pid, signal.SIGTERM)
+    mount.wait_for(lambda: "stops, and stores what is left" in mount.text(), "line of the log", 30)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.kill(mount.pid, number)
+        mount.wait_for(lambda number=number: f"cosfs: {number.name}: still storing what was written to {mount.root}; "  # type: ignore[misc]
+                       "only SIGKILL ends that\n" in mount.text(), "answer", 30)
+    mount.wait_end()
+    with suppress(OSError):  # the connection is gone
+        os.close(handle)
     assert mount.status == 0
     assert store.body("f") == DATA
     assert store.pending_uploads() == []
