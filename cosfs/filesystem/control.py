@@ -22,12 +22,21 @@ from typing import Callable, Dict, List, Optional
 
 from cosfs.config import FilesystemConfig
 from cosfs.cos.interface import ObjectClient, VersionedClient
-from cosfs.errors import BadHandle, NoAttribute, NoEntry, NotADirectory, NotSupported, PermissionRefused
-from cosfs.filesystem.control_files import MODES, ControlFiles
+from cosfs.errors import (
+    BadHandle,
+    InvalidArgument,
+    NoAttribute,
+    NoEntry,
+    NotADirectory,
+    NotSupported,
+    PermissionRefused,
+)
+from cosfs.filesystem.control_files import BY_LINE, MODES, ControlFiles
 from cosfs.filesystem.status import Values
 from cosfs.filesystem.types import Attr, Caller, Data, Dirent, OpenResult, Purpose, Time
 from cosfs.filesystem.versions_folder import VersionedFilesystem
 from cosfs.metrics import About, Refusals, RequestMeter
+from cosfs.units import KIB
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +44,17 @@ NAME = ".cosfs"
 FOLDER = "/" + NAME
 _FIRST_HANDLE = 1 << 62
 """Far above those of files."""
+_LONGEST_LINE_BYTES = 64 * KIB
+"""Of paths the kernel takes 4 KiB."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Opened:
-    """``content``: at that time."""
+    """``content``: at that time. ``rest``: the begin of a line that was written, and is not complete."""
 
     name: str
     content: bytes
+    rest: bytes = b""
 
 
 class ControlledFilesystem(VersionedFilesystem):
@@ -104,12 +116,28 @@ class ControlledFilesystem(VersionedFilesystem):
     def write(self, fh: int, offset: int, data: Data, *, append: bool = False) -> int:
         if fh < _FIRST_HANDLE:
             return super().write(fh, offset, data, append=append)
-        self._control.command(self._handle(fh).name, bytes(data).decode("utf-8", "surrogateescape"))
+        opened, text = self._handle(fh), bytes(data)
+        if opened.name == BY_LINE:  # a long list comes in pieces that end anywhere
+            lines, end, rest = text.rpartition(b"\n")
+            text, opened.rest = (opened.rest + lines + end if end else b""), (rest if end else opened.rest + rest)
+        if len(opened.rest) > _LONGEST_LINE_BYTES:
+            opened.rest = b""
+            raise InvalidArgument("no end of a line")
+        self._command(opened, text)
         return len(data)
 
     def flush(self, fh: int) -> None:
+        """Of a control file: the last line may be without an end."""
         if fh < _FIRST_HANDLE:
             super().flush(fh)
+            return
+        opened = self._handle(fh)
+        text, opened.rest = opened.rest, b""
+        self._command(opened, text)
+
+    def _command(self, opened: _Opened, text: bytes) -> None:
+        if text:
+            self._control.command(opened.name, text.decode("utf-8", "surrogateescape"))
 
     def fsync(self, fh: int) -> None:
         if fh < _FIRST_HANDLE:

@@ -24,6 +24,9 @@ from cosfs.version import __version__
 MODES: Mapping[str, int] = {"stats": 0o400, "config": 0o400, "pending": 0o400, "refresh": 0o200, "loglevel": 0o600}
 """For the owner of the mount alone: what is pending names files that others may not see."""
 
+BY_LINE = "refresh"
+"""The file that takes any number of lines, a path each."""
+
 _SECRET = re.compile(r"secret|token|password|passphrase|credential|customer|(^|_)sse(_|$)|(^|_)keys?$")
 _OCTAL = frozenset(("umask", "mp_umask", "default_mode"))
 _SHARES = (("p50_ms", 0.5), ("p95_ms", 0.95), ("p99_ms", 0.99))

@@ -213,6 +213,30 @@ def test_refresh_has_a_path_asked_for_again_and_no_other(make_mount: MountFactor
     os.close(descriptor)
 
 
+def test_a_list_for_refresh_may_come_in_pieces_and_its_last_line_without_an_end(make_mount: MountFactory,
+                                                                                store: CosStore) -> None:
+    folders = ("one", "two", "on")
+    for folder in folders:
+        store.put(folder + "/a", b"old")
+    mount = make_mount("attr_timeout=0", "entry_timeout=0", "negative_timeout=0", "stat_cache_expire=1000")
+    sizes = lambda: [(mount.point / folder / "a").stat().st_size for folder in folders]  # noqa: E731
+    assert sizes() == [3, 3, 3]
+    for folder in folders:
+        store.put(folder + "/a", b"newer")
+    descriptor = os.open(mount.point / ".cosfs" / "refresh", os.O_WRONLY)
+    os.write(descriptor, b"/on")
+    os.write(descriptor, b"e\n/tw")
+    assert sizes() == [5, 3, 3]
+    os.write(descriptor, b"o")
+    assert sizes() == [5, 3, 3]
+    os.close(descriptor)
+    assert sizes() == [5, 5, 3]
+    descriptor = os.open(mount.point / ".cosfs" / "refresh", os.O_WRONLY)
+    with refused(errno.EINVAL):
+        os.write(descriptor, bytes(65 << 10))
+    os.close(descriptor)
+
+
 def test_the_log_level_is_read_and_written_and_sigusr2_cycles_it(mount: Mount) -> None:
     level = mount.point / ".cosfs" / "loglevel"
     assert level.read_text() == "warn\n"
