@@ -13,6 +13,7 @@ from cosfs.metrics import bucket_of, percentile_us
 
 WIDTH = 80
 _BAR = 20
+_PENDING_LINES = 4
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _COLUMNS = f"{'REQUEST':26}{'PER S':>8}{'TOTAL':>9}{'ERRORS':>8}{'RETRIES':>8}{'P50':>7}{'P95':>7}{'P99':>7}"
 _CACHES = (("metadata", "metadata"), ("data", "data in memory"), ("disk", "disk cache"))
@@ -20,9 +21,18 @@ _CACHES = (("metadata", "metadata"), ("data", "data in memory"), ("disk", "disk 
 Stats = Mapping[str, Any]
 
 
-def picture(now: Stats, before: Optional[Stats] = None) -> List[str]:
-    """The lines of one look."""
-    return [*_head(now, before), "", *_requests(now, before), "", *_pending(now)]
+def picture(now: Stats, before: Optional[Stats] = None, *, most_lines: Optional[int] = None) -> List[str]:
+    """The lines of one look. Where not all have room, uploads keep a few, and each table says how much is left out."""
+    head, requests, pending = _head(now, before), _requests(now, before), _pending(now)
+    if most_lines is not None:
+        room = most_lines - len(head) - 2
+        for_pending = min(len(pending), max(_PENDING_LINES, room - len(requests)))
+        requests, pending = _first(requests, room - for_pending), _first(pending, for_pending)
+    return [*head, "", *requests, "", *pending][:most_lines]
+
+
+def _first(rows: List[str], most: int) -> List[str]:
+    return rows if len(rows) <= most else [*rows[:max(0, most - 1)], f"... and {len(rows) - max(0, most - 1)} more"]
 
 
 def _head(now: Stats, before: Optional[Stats]) -> List[str]:
@@ -35,7 +45,7 @@ def _head(now: Stats, before: Optional[Stats]) -> List[str]:
     flow = "   ".join(f"{text} {size(rate[name])}/s ({size(total[name])} in all)".ljust(36)
                       for text, name in (("in ", "bytes_in"), ("out", "bytes_out")))
     rows = [
-        _fit(f"{now['bucket']} on {now['mount_point']}, for {_duration(now['uptime_s'])}"),
+        fit(f"{now['bucket']} on {now['mount_point']}, for {_duration(now['uptime_s'])}"),
         flow.rstrip(),
         f"requests {rate['count']:.1f}/s ({count(total['count'])} in all)   errors {count(total['errors'])}   "
         f"retries {count(total['retries'])}",
@@ -48,7 +58,7 @@ def _head(now: Stats, before: Optional[Stats]) -> List[str]:
     if kept_out:
         rows.append("kept out " + "   ".join(f"{program} {count(number)}" for program, number in sorted(
             kept_out.items(), key=lambda item: (-item[1], item[0]))))
-    return [_fit(row) for row in rows]
+    return [fit(row) for row in rows]
 
 
 def _requests(now: Stats, before: Optional[Stats]) -> List[str]:
@@ -156,13 +166,14 @@ def _tail(text: str, width: int) -> str:
     return "..." + text
 
 
-def _fit(text: str) -> str:
+def fit(text: str, width: int = WIDTH) -> str:
+    """A line in so many columns; what is left out is its end."""
     text = _printable(text)
-    if _columns(text) <= WIDTH:
+    if _columns(text) <= width:
         return text
-    while _columns(text) > WIDTH - 3:
+    while text and _columns(text) > width - 3:
         text = text[:-1]
-    return text + "..."
+    return (text + "...")[:width]
 
 
 def _columns(text: str) -> int:

@@ -14,10 +14,10 @@ import termios
 import time
 import tty
 from contextlib import contextmanager
-from typing import Dict, Iterator, List, NoReturn, Sequence
+from typing import Dict, Iterator, NoReturn, Sequence
 
-from cosfs.cli.mount_stats import NoStats, find_mount, read_stats, run_on_mount
-from cosfs.cli.stats_view import picture
+from cosfs.cli.mount_stats import NoStats, Stats, find_mount, read_stats, run_on_mount
+from cosfs.cli.stats_view import fit, picture
 
 HELP = """\
 usage: cosfs top MOUNTPOINT [--interval SECONDS] [--once]
@@ -34,7 +34,7 @@ what was used in it; of all else they are since the mount began. What the
 columns mean says cosfs stats --help."""
 
 _LEAST_S, _MOST_S = 0.1, 3600.0
-_ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
+_ENTER, _LEAVE = b"\x1b[?1049h\x1b[?25l", b"\x1b[?25h\x1b[?1049l"
 """To the other screen, without a cursor, and back (xterm control sequences)."""
 _QUIT = frozenset(b"qQ\x04")
 _HOME, _REST_OF_LINE, _REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
@@ -78,13 +78,14 @@ def _live(mount_point: str, word: str, interval_s: float) -> None:
         while not _quit_within(wait_s):
             wait_s = interval_s
             now = read_stats(mount_point, word)
-            _draw([*picture(now, before), "", "q quits"])
+            _draw(now, before)
             before = now
 
 
-def _draw(lines: List[str]) -> None:
+def _draw(now: Stats, before: Stats) -> None:
     columns, rows = shutil.get_terminal_size()
-    shown = [line[:columns] for line in lines[:rows]]
+    lines = [*picture(now, before, most_lines=max(0, rows - 2)), "", "q quits"]
+    shown = [fit(line, columns) for line in lines[:rows]]
     rest = "\n" + _REST_OF_SCREEN if len(shown) < rows else ""
     sys.stdout.write(_HOME + "\n".join(_REST_OF_LINE + line for line in shown) + rest)
     sys.stdout.flush()
@@ -104,19 +105,32 @@ def _quit_within(seconds: float) -> bool:
 
 @contextmanager
 def _screen() -> Iterator[None]:
-    """The terminal gives each key at once and shows none; SIGTERM ends it as Ctrl-C does."""
+    """The terminal gives each key at once and shows none; SIGTERM ends it as Ctrl-C does, Ctrl-Z gives it back."""
+    descriptor = sys.stdin.fileno()
+    settings = termios.tcgetattr(descriptor)
+
+    def enter() -> None:
+        tty.setcbreak(descriptor)
+        os.write(1, _ENTER)
+
+    def leave() -> None:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, settings)
+        os.write(1, _LEAVE)
+
     def end(number: int, _: object) -> NoReturn:
         raise SystemExit(128 + number)
 
-    descriptor = sys.stdin.fileno()
-    settings = termios.tcgetattr(descriptor)
-    before = signal.signal(signal.SIGTERM, end)
+    def stop(*_: object) -> None:
+        leave()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        enter()
+
+    sys.stdout.flush()
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, end), signal.SIGTSTP: signal.signal(signal.SIGTSTP, stop)}
     try:
-        tty.setcbreak(descriptor)
-        sys.stdout.write(_ENTER)
+        enter()
         yield
     finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, settings)
-        sys.stdout.write(_LEAVE)
-        sys.stdout.flush()
-        signal.signal(signal.SIGTERM, before)
+        leave()
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -22,7 +23,7 @@ from tests.support.server import ENVIRONMENT
 pytestmark = [pytest.mark.mount, pytest.mark.timeout(60)]
 
 COSFS = [sys.executable, "-m", "cosfs"]
-LEAVE = b"\x1b[?1049l"
+ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"
 
 
 @pytest.fixture
@@ -100,6 +101,23 @@ def test_top_in_a_terminal_is_live_and_q_puts_the_terminal_back(mount: Mount) ->
     os.write(terminal.descriptor, b"xq")
     terminal.wait_for(LEAVE)
     assert terminal.echoes()
+    assert terminal.status() == 0
+    terminal.close()
+
+
+def test_top_gives_the_terminal_back_while_it_is_stopped(mount: Mount) -> None:
+    terminal = Terminal("top", mount.root, "--interval", "0.2")
+    terminal.wait_for(b"q quits")
+    os.write(terminal.descriptor, b"\x1a")  # Ctrl-Z
+    terminal.wait_for(LEAVE)
+    assert os.WIFSTOPPED(os.waitpid(terminal.pid, os.WUNTRACED)[1])
+    assert terminal.echoes()
+    terminal.output = b""
+    os.kill(terminal.pid, signal.SIGCONT)
+    terminal.wait_for(ENTER)
+    terminal.wait_for(b"q quits")
+    assert not terminal.echoes()
+    os.write(terminal.descriptor, b"q")
     assert terminal.status() == 0
     terminal.close()
 

@@ -8,7 +8,7 @@ from typing import Any, Dict, List
 
 import pytest
 
-from cosfs.cli.stats_view import count, picture, size
+from cosfs.cli.stats_view import count, fit, picture, size
 from cosfs.metrics import bucket_begin_us, bucket_of
 
 LONG = "/" + "a long path " * 20
@@ -89,6 +89,27 @@ def test_no_line_is_wider_than_80_columns_or_does_anything_to_the_terminal(stats
     for line in picture(stats):
         assert line.isprintable()
         assert sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in line) <= 80, line
+
+
+def test_where_lines_are_few_uploads_keep_some_and_what_is_left_out_is_counted(stats: Dict[str, Any]) -> None:
+    stats["requests"] = {f"Kind {number:02}": kind(100 - number, 1000) for number in range(14)}
+    stats["pending"]["uploads"] *= 6
+    assert len(picture(stats, most_lines=32)) == 32 == len(picture(stats))  # there is room for all
+    lines = picture(stats, most_lines=22)
+    assert len(lines) == 22
+    assert lines[8:18] == [*picture(stats)[8:16], "... and 7 more", ""]
+    assert lines[18:] == [*picture(stats)[24:27], "... and 5 more"]
+    for most in range(32):
+        assert len(picture(stats, most_lines=most)) == most
+
+
+@pytest.mark.parametrize("width", [1, 3, 10, 79])
+def test_a_line_is_cut_by_columns_not_by_characters(width: int) -> None:
+    for text in ("a" * 100, "文件" * 30):
+        shown = fit(text, width)
+        assert sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in shown) in (width, width - 1)
+        assert shown.endswith("...") or width < 3
+    assert fit("文件", 4) == "文件"
 
 
 def test_numbers_keep_short() -> None:
