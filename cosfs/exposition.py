@@ -13,6 +13,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import Any, Callable, Iterable, Iterator, List, Mapping, Tuple
 
 from cosfs.metrics import bucket_begin_us, bucket_of
@@ -34,7 +35,7 @@ def exposition(stats: Stats) -> str:
 
     def family(name: str, kind: str, text: str, samples: Iterable[_Sample]) -> None:
         page.append(f"# HELP cosfs_{name} {text}\n# TYPE cosfs_{name} {kind}")
-        page.extend(f"cosfs_{name}{_labels(labels)} {value:g}" if isinstance(value, float)
+        page.extend(f"cosfs_{name}{_labels(labels)} {value:.12g}" if isinstance(value, float)
                     else f"cosfs_{name}{_labels(labels)} {value}" for labels, value in samples)
 
     for name, field, text in (
@@ -110,6 +111,10 @@ def served(address: Tuple[str, int], stats: Callable[[], Stats]) -> Iterator[int
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
+
+        def server_bind(self) -> None:
+            """Without the base class's question for the host's full name, which a name server may not answer."""
+            TCPServer.server_bind(self)
 
         def handle_error(self, *_: object) -> None:
             level = logging.DEBUG if isinstance(sys.exc_info()[1], OSError) else logging.ERROR

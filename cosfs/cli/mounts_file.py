@@ -76,7 +76,7 @@ def _read_one(file: str, *, needed: bool) -> List[Section]:
                                        interpolation=None, default_section="")
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # names of options know capital letters
     try:
-        with open(file, encoding="utf-8") as text:
+        with open(file, encoding="utf-8-sig") as text:
             parser.read_file((line.lstrip() for line in text), file)  # indented lines continue nothing
     except FileNotFoundError:
         if needed:

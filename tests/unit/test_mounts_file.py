@@ -192,6 +192,11 @@ def test_help_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
+def test_a_byte_order_mark_of_an_editor_is_no_mistake(file: Path) -> None:
+    file.write_text("\ufeff" + PHOTOS.partition("\n")[2], encoding="utf-8")
+    assert list(read([str(file)])) == ["photos", "backup"]
+
+
 def test_text_that_is_no_utf_8(file: Path) -> None:
     file.write_bytes(b"[m]\nbucket = \xff\n")
     with pytest.raises(CosfsError, match=r"is no text in UTF-8"):
