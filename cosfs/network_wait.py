@@ -74,4 +74,6 @@ def _missing(address: str) -> Optional[str]:
         return str(exc.strerror)
     except OSError as exc:
         return exc.strerror if exc.errno in _NOT_YET else None
+    except ValueError:  # no name of a host, or no number of a port: of the address, or of a proxy in the environment
+        return None
     return None

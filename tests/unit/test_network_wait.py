@@ -105,6 +105,11 @@ def test_the_password_of_a_proxy_is_not_logged(network: Callable[..., Network],
     assert made.addresses == [("proxy.example", 3128)] * 2
 
 
+@pytest.mark.parametrize("address", ["http://a..b", "http://" + 64 * "a" + ".example", "http://proxy.example:port"])
+def test_an_address_that_is_none_is_left_to_the_checks(address: str) -> None:
+    wait_for_network("https://cos.example", {"https": address}, 30.0, waits=pytest.fail)
+
+
 @pytest.mark.parametrize(("line", "declared"), [
     (b"cosfs#b-1 /mnt/my\\040bucket fuse ro,_netdev,url=h 0 0", True),
     (b"b-1\t/mnt/my\\040bucket/\tcosfs\t_netdev", True),
