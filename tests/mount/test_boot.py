@@ -336,6 +336,7 @@ def test_the_unit_s_command_mounts_a_section_and_says_so(
     unit.read(systemd_unit.TEMPLATE)
     service = unit["Service"]
     assert (service["Type"], service["Restart"], service["KillMode"]) == ("notify", "on-failure", "mixed")
+    reload = shlex.split(service["ExecReload"])
     conf = command.folder / "cosfs.conf"
     conf.write_text(f"[photos]\nbucket = {late_server.bucket}\nmountpoint = {command.point}\nurl = {late_server.url}\n"
                     f"passwd_file = {command.passwd}\nlogfile = {command.log}\nstate_dir = {command.folder}/state\n")
@@ -352,6 +353,9 @@ def test_the_unit_s_command_mounts_a_section_and_says_so(
         late_server.start()
         assert manager.receive()[0] == "READY=1"
         assert os.listdir(command.point) == []
+        command.log.rename(command.folder / "moved.log")
+        subprocess.run([word.replace("$MAINPID", str(process.pid)) for word in reload], check=True)
+        wait_until(command.log.exists, "new log")
         process.terminate()
         assert manager.receive()[0] == "STOPPING=1"
         _, err = process.communicate(timeout=LIMIT_S)
