@@ -15,11 +15,15 @@ _ExcInfo = Union[Tuple[Type[BaseException], BaseException, Union[TracebackType, 
 
 class TextLines(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's name
-        line = super().formatMessage(record)
-        return line if line.isprintable() else "".join(map(_shown, line))
+        return printable(super().formatMessage(record))
 
     def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802  logging's name
         return super().formatException(ei).encode("utf-8", "backslashreplace").decode()
+
+
+def printable(text: str) -> str:
+    """The same in one line that does nothing to a terminal; what cannot be shown is escaped as in Python."""
+    return text if text.isprintable() else "".join(map(_shown, text))
 
 
 def _shown(char: str) -> str:

@@ -18,6 +18,7 @@ from typing import Callable, Dict, List, Mapping, Optional
 from cosfs.errors import InvalidArgument
 from cosfs.filesystem.status import Values
 from cosfs.log_levels import NAMES, current_level, set_level
+from cosfs.log_text import printable
 from cosfs.metrics import About, Refusals, RequestCounts, RequestMeter, bucket_begin_us, percentile_us
 from cosfs.version import __version__
 
@@ -108,17 +109,12 @@ def pending_lines(pending: object) -> List[str]:
     for upload in pending["uploads"]:
         total = upload["size_bytes"]
         share = f" of {total} bytes ({100 * upload['sent_bytes'] // total} %)" if total else " bytes"
-        lines.append(f"uploading {_shown(upload['path'] or upload['key'])}: {upload['sent_bytes']}{share}, "
+        lines.append(f"uploading {printable(upload['path'] or upload['key'])}: {upload['sent_bytes']}{share}, "
                      f"for {upload['age_s']:.0f} s")
     for file in pending["waiting"]:
         cause = f", failed {file['failures']} times: {file['cause'].strip()}" if file["failures"] else ""
-        lines.append(f"waiting {_shown(file['path'])}: {file['size_bytes']} bytes, for {file['age_s']:.0f} s{cause}")
+        lines.append(f"waiting {printable(file['path'])}: {file['size_bytes']} bytes, for {file['age_s']:.0f} s{cause}")
     return lines
-
-
-def _shown(name: str) -> str:
-    """A name in one line, whatever is in it."""
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in name)
 
 
 def shown_settings(config: object) -> Dict[str, object]:

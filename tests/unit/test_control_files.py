@@ -80,10 +80,10 @@ def test_nothing_pending_is_an_empty_file(files: ControlFiles) -> None:
 
 def test_pending_is_one_line_each_whatever_the_names_are() -> None:
     lines = pending_lines({
-        "uploads": [{"path": None, "key": "a\nb", "size_bytes": None, "sent_bytes": 5, "age_s": 2.0},
+        "uploads": [{"path": None, "key": "a\nb\udcff", "size_bytes": None, "sent_bytes": 5, "age_s": 2.0},
                     {"path": "/c", "key": "c", "size_bytes": 200, "sent_bytes": 50, "age_s": 1.0}],
         "waiting": [{"path": "/d", "size_bytes": 7, "age_s": 3.0, "failures": 2, "cause": "NetworkError "}]})
-    assert lines == ["uploading a\\x0ab: 5 bytes, for 2 s", "uploading /c: 50 of 200 bytes (25 %), for 1 s",
+    assert lines == ["uploading a\\nb\\xff: 5 bytes, for 2 s", "uploading /c: 50 of 200 bytes (25 %), for 1 s",
                      "waiting /d: 7 bytes, for 3 s, failed 2 times: NetworkError"]
 
 
