@@ -22,6 +22,7 @@ _PROC = Path("/proc")
 _NAME = "cosfs {}"
 _POLL_S = 0.05
 _JOURNAL = re.compile(r"(.*/writeback-[^/]*)/journal-[^/]*\.sqlite3")
+_UID = re.compile(r"^Uid:\s+(\d+)", re.MULTILINE)
 _WHAT = {"cwd": "its current folder", "root": "its root folder", "exe": "its program"}
 
 
@@ -82,11 +83,23 @@ def _state(pid: int) -> Optional[Tuple[str, str]]:
     return fields[0], fields[19]
 
 
+def _user(pid: int) -> Optional[int]:
+    """Who runs a process. The owner of its folder in /proc is root for one that may not be traced."""
+    try:
+        found = _UID.search((_PROC / str(pid) / "status").read_text(errors="replace"))
+    except OSError:
+        return None
+    return int(found[1]) if found else None
+
+
 def serving_process(entry: MountEntry) -> Optional[Process]:
-    """The process that serves a mount; None when it is dead, or served by a program that does not say so."""
+    """The process that serves a mount; None when it is dead, or served by a program that does not say so.
+
+    It is one of the user who has mounted: others may give their processes any name.
+    """
     found = []
     for pid in _pids():
-        state = _state(pid) if _command(pid) == _name(entry) else None
+        state = _state(pid) if _command(pid) == _name(entry) and _user(pid) == entry.user else None
         if state is not None:
             found.append(Process(pid, state[1]))
     # an older one had that number before, lost its mount, and still stores what waits

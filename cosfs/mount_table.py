@@ -28,17 +28,22 @@ _O_PATH = getattr(os, "O_PATH", 0o10000000)
 _MOST_LAYERS = 64
 """Dead mounts over one another that are cleared in one go."""
 _HELPER_LIMIT_S = 30.0
+_USER = re.compile(rb"(?:^|,)user_id=(\d+)(?:,|$)")
 
 
 @dataclass(frozen=True)
 class MountEntry:
-    """``number``: of this mount. ``device``: ``0:MINOR``, the same wherever one filesystem is mounted."""
+    """``number``: of this mount. ``device``: ``0:MINOR``, the same wherever one filesystem is mounted.
+
+    ``user``: the id of who has mounted it; None for what is no FUSE filesystem.
+    """
 
     number: int
     device: str
     point: str
     kind: str
     source: str
+    user: Optional[int] = None
 
 
 def mounts() -> List[MountEntry]:
@@ -58,8 +63,10 @@ def parse_mounts(table: bytes) -> List[MountEntry]:
 def _entry(line: bytes) -> MountEntry:
     fields, _, filesystem = line.partition(b" - ")
     number, _, device, _, point = fields.split(b" ")[:5]
-    kind, source = filesystem.split(b" ")[:2]
-    return MountEntry(int(number), device.decode(), unescaped(point), unescaped(kind), unescaped(source))
+    kind, source, options = filesystem.split(b" ")[:3]
+    user = _USER.search(options)
+    return MountEntry(int(number), device.decode(), unescaped(point), unescaped(kind), unescaped(source),
+                      int(user[1]) if user else None)
 
 
 def unescaped(field: bytes) -> str:
@@ -136,8 +143,11 @@ def _detach_by_helper(entry: MountEntry) -> bool:
             fcntl.flock(above, fcntl.LOCK_EX)
         if mount_at(entry.point) != entry or not is_dead(entry.point):
             return False
-        done = subprocess.run([*command, "-z", entry.point], check=False, stdin=subprocess.DEVNULL,
-                              capture_output=True, timeout=_HELPER_LIMIT_S)
+        try:
+            done = subprocess.run([*command, "-z", entry.point], check=False, stdin=subprocess.DEVNULL,
+                                  capture_output=True, timeout=_HELPER_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            return False
         return done.returncode == 0
 
 

@@ -161,6 +161,20 @@ def test_who_keeps_it_mounted_in_another_mount_namespace_is_told(command: Comman
     assert command.daemons() == []
 
 
+def test_a_process_of_somebody_else_with_the_name_of_the_mount_s_is_not_waited_for(command: Command, umount: Umount,
+                                                                                  ) -> None:
+    name = Path(f"/proc/{mounted(command)}/comm").read_text().strip()
+    program = ("import os, sys\nwith open('/proc/self/comm', 'w') as file:\n    file.write(sys.argv[1])\n"
+               "os.setuid(65534)\nprint('ready', flush=True)\nsys.stdin.read()")
+    with subprocess.Popen([sys.executable, "-S", "-c", program, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          text=True, cwd="/") as other:
+        assert other.stdout and other.stdout.readline() == "ready\n"
+        assert Path(f"/proc/{other.pid}/comm").read_text().strip() == name
+        assert umount(command.point) == (0, [])
+        assert command.daemons() == []
+        other.communicate("")
+
+
 PROGRAMS = {
     "file": ("held = open(sys.argv[1] + '/used')", "{}/used"),
     "folder": ("os.chdir(sys.argv[1])", "its current folder"),
@@ -202,6 +216,20 @@ def test_what_is_no_mount_of_cosfs_is_left(command: Command, umount: Umount) -> 
         assert status == 1
         assert line.startswith(f"cosfs: {path} is {what}, so it is not unmounted; mounts of cosfs are: ")
         assert str(command.point) in line
+    assert command.mounted()
+
+
+def test_an_unmount_that_does_not_end_is_given_up_with_one_line(command: Command, umount: Umount,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    mounted(command)
+    (command.folder / "umount").write_text("#!/bin/sh\nexec sleep 60\n")
+    (command.folder / "umount").chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{command.folder}:{os.environ['PATH']}")
+        patch.setattr("cosfs.cli.umount._COMMAND_LIMIT_S", 0.2)
+        assert umount(command.point) == (1, [
+            f"cosfs: {command.point} is not unmounted: umount has not ended within 0.2 s, perhaps because the service "
+            "does not answer; see the mount's log"])
     assert command.mounted()
 
 

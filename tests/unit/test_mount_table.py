@@ -12,10 +12,10 @@ OURS = b"91 22 0:51 / /mnt/bucket rw,nosuid - fuse.cosfs examplebucket-125000000
 
 
 def test_an_entry_has_number_device_point_type_and_source_whatever_optional_fields_there_are() -> None:
-    table = OURS + b"92 22 0:52 /sub /mnt/b rw shared:1 master:2 - fuse.cosfs other rw,user_id=0\n"
+    table = OURS + b"92 22 0:52 /sub /mnt/b rw shared:1 master:2 - fuse.cosfs other rw,user_id=1000,group_id=5\n"
     assert parse_mounts(table) == [
         MountEntry(91, "0:51", "/mnt/bucket", "fuse.cosfs", "examplebucket-1250000000:/p"),
-        MountEntry(92, "0:52", "/mnt/b", "fuse.cosfs", "other")]
+        MountEntry(92, "0:52", "/mnt/b", "fuse.cosfs", "other", 1000)]
 
 
 @pytest.mark.parametrize(("field", "name"), [
