@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 from collections import Counter
@@ -286,3 +287,19 @@ def test_a_log_in_json_is_an_object_a_line(make_mount: MountFactory) -> None:
     lines = [json.loads(line) for line in mount.text().splitlines()]
     assert {"level": "INFO", "logger": "cosfs.mount"}.items() <= lines[-1].items()
     assert f"is mounted on {mount.root}" in lines[-1]["message"]
+
+
+def test_a_refused_operation_is_one_line_of_the_log_with_path_errno_and_request_id(make_mount: MountFactory,
+                                                                                  store: CosStore,
+                                                                                  server: CosServer) -> None:
+    store.put("a", bytes(200_000))
+    mount = make_mount()
+    mount.expect_log("AccessDenied")
+    server.clear_requests()
+    server.set_faults("kind=status,status=403,code=AccessDenied,op=get_object,times=1")
+    with refused(errno.EACCES):
+        (mount.point / "a").read_bytes()
+    [line] = mount.text().splitlines()
+    [row] = server.requests(op="get_object", status=403)
+    assert re.search(r" WARNING cosfs\.operations: (open|read) /a: errno 13: .*AccessDenied", line), line
+    assert row["request_id"] in line
