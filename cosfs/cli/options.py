@@ -109,6 +109,7 @@ ATTRIBUTES = _section(
     _option("use_xattr", "1: extended attributes, 0: none", "filesystem.xattr", values.SWITCH, default="1", bare=True),
     _option("noversions", "no folder .versions with the old versions of what is in a folder; by default there is one, "
             "in no listing, where the bucket has versioning", "mount.versions", constant=False),
+    _option("versions", "the opposite; the default", "mount.versions"),
     _option("mime", "file with content types by extension, which count before the system's; lines TYPE EXTENSION...",
             "mount.mime_file", values.PATH),
     _option("bucket_size", "size that df shows", "filesystem.bucket_size_bytes", values.size(1 << 20, plain=""),

@@ -66,3 +66,4 @@ def test_a_wrong_time_is_told_with_what_is_right() -> None:
 def test_old_versions_can_be_left_out() -> None:
     assert configured().versions
     assert not configured("-onoversions").versions
+    assert configured("-onoversions,versions").versions
