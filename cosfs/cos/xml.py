@@ -188,8 +188,11 @@ def _listed_version(row: Row, decode: Callable[[str], str], *, is_marker: bool) 
 
 
 def parse_versioning(body: bytes) -> str:
-    """The status of a ``VersioningConfiguration``; "" when it has none."""
-    return _parse(body, "VersioningConfiguration").fields.get("status", "").strip()
+    """The status of a ``VersioningConfiguration``, or whatever the server calls it; "" when it has none."""
+    root = parse_root(body)
+    if "versioning" not in _canonical(root.tag):  # moto: GetBucketVersioningResponse
+        raise InvalidAnswer(f"the answer is <{root.tag}>, not <VersioningConfiguration>")
+    return _row(root).get("status", "").strip()
 
 
 _EARLY_MARKER = re.compile(rb"<NextMarker>([!-%'-;=-~]+)</NextMarker>")  # nothing that XML writes in another way

@@ -215,6 +215,8 @@ def test_where_a_listing_of_versions_goes_on():
     (b"<VersioningConfiguration/>", ""), (b"<VersioningConfiguration></VersioningConfiguration>", ""),
     (b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>", "Enabled"),
     (b'<VersioningConfiguration xmlns="http://s3.example/"><Status>Suspended</Status></VersioningConfiguration>',
-     "Suspended")])
+     "Suspended"), (b"<GetBucketVersioningResponse><Status>Enabled</Status></GetBucketVersioningResponse>", "Enabled")])
 def test_the_status_of_versioning(body, status):
     assert xml.parse_versioning(body) == status
+    with pytest.raises(InvalidAnswer):
+        xml.parse_versioning(listing())
