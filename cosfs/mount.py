@@ -73,7 +73,6 @@ def mount(config: MountConfig, *, dropped_options: Sequence[str] = ()) -> int:
     cleared = clear_dead_mounts(config.mount_point)
     check_local(config)
     find_binding(config.libfuse)
-    credentials = credentials_of(config.connection)
 
     def work(ready: Callable[[], None]) -> None:
         configure_logging(config.log_level, config.log_file, foreground=config.foreground, as_json=config.log_as_json)
@@ -82,9 +81,13 @@ def mount(config: MountConfig, *, dropped_options: Sequence[str] = ()) -> int:
                         config.mount_point)
         if dropped_options:
             log.info("options without meaning here: %s", " ".join(dropped_options))
-        if credentials is not None:
-            log.info("the keys are from %s", credentials.source)
-        with signal_actions({signal.SIGHUP: lambda: _hang_up(credentials), signal.SIGUSR2: cycle_level}):
+        found: List[FoundCredentials] = []
+        with signal_actions({signal.SIGHUP: lambda: _hang_up(found), signal.SIGUSR2: cycle_level}):
+            _wait_for_network(config)  # those who issue keys may be in it
+            credentials = credentials_of(config.connection)
+            if credentials is not None:
+                found.append(credentials)
+                log.info("the keys are from %s", credentials.source)
             _serve(config, client_config(config.connection, credentials), ready)
 
     if config.foreground:
@@ -105,11 +108,11 @@ def mount(config: MountConfig, *, dropped_options: Sequence[str] = ()) -> int:
     return 0
 
 
-def _hang_up(credentials: Optional[FoundCredentials]) -> None:
+def _hang_up(found: Sequence[FoundCredentials]) -> None:
     """What SIGHUP is for: the log was moved away, or there are new keys."""
     reopen_log()
     log.info("SIGHUP: the log is opened again, the keys are looked for anew")
-    if credentials is not None:
+    for credentials in found:
         credentials.reload()
 
 
@@ -223,7 +226,6 @@ def _serve(config: MountConfig, settings: ClientConfig, ready: Callable[[], None
     _allocate_from_one_heap()
     if config.mime_file is not None:
         mimetypes.init([*mimetypes.knownfiles, config.mime_file])
-    _wait_for_network(config)
     meter, refusals = RequestMeter(), Refusals()
     client = BucketClient(settings, learned=_check_bucket(config, settings, meter), meter=meter)
     shown, versions = clients_of(client, config)

@@ -24,6 +24,7 @@ from tests.conftest import require_fuse
 from tests.mount.test_command import LIMIT_S, Command, wait_until
 from tests.support.mount import REPOSITORY, write_command
 from tests.support.server import CosServer
+from tests.support.token_services import TokenServices
 
 pytestmark = [pytest.mark.mount, pytest.mark.timeout(60)]
 
@@ -268,6 +269,35 @@ def test_a_line_of_fstab_waits_for_the_network_with_one_line(source: str, kind: 
         process.kill()
         process.communicate()
         command.close()
+
+
+def test_keys_that_a_service_issues_are_asked_for_when_there_is_a_network(
+        late_server: LateServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_fuse()
+    command = Command(late_server, "", tmp_path)
+    with TokenServices(late_server) as services:
+        file = tmp_path / ".tencentcloud" / "credentials"
+        file.parent.mkdir()
+        file.write_text(f"[default]\nsecret_id = {services.caller.secret_id}\n"
+                        f"secret_key = {services.caller.secret_key}\nrole_arn = {services.role_arn}\n")
+        file.chmod(0o600)
+        monkeypatch.setenv("COSFS_STS_ENDPOINT", services.url)
+        process = command.start([late_server.bucket, str(command.point), "-f", "-o",
+                                 f"url={late_server.url},logfile={command.log},wait_for_network=50"])
+        try:
+            wait_until(lambda: command.log.exists() and waiting_lines(command), "line of the log")
+            assert services.requests == []
+            late_server.start()
+            wait_until(command.mounted, "mount")
+            assert len(services.requests) == 1
+            (command.point / "file").write_bytes(b"with the keys of the role")
+            process.send_signal(signal.SIGTERM)
+            _, err = process.communicate(timeout=LIMIT_S)
+            assert (process.returncode, err.count("Traceback")) == (0, 0)
+        finally:
+            process.kill()
+            process.communicate()
+            command.close()
 
 
 def test_the_wait_has_a_limit(late_server: LateServer, tmp_path: Path) -> None:
