@@ -26,7 +26,7 @@ from tests.support.mount import REPOSITORY, write_command
 from tests.support.server import CosServer
 from tests.support.token_services import TokenServices
 
-pytestmark = [pytest.mark.mount, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.mount, pytest.mark.timeout(120)]  # each test starts several processes, one after the other
 
 MNT_DETACH = 2
 LIBC = ctypes.CDLL(None, use_errno=True)

@@ -22,7 +22,7 @@ from tests.mount.test_command import LIMIT_S, Command, wait_until
 from tests.support.mount import REPOSITORY
 from tests.support.server import CosServer
 
-pytestmark = [pytest.mark.mount, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.mount, pytest.mark.timeout(120)]  # each test starts several processes, one after the other
 
 LATER = "writeback=3600"
 Umount = Callable[..., Tuple[int, List[str]]]
