@@ -308,8 +308,9 @@ def _run_fuse(filesystem: CosFilesystem, config: MountConfig, ready: Callable[[]
         ready()
 
     try:
-        binding.run(CosOperations(filesystem, binding.caller_ids, on_ready, guard), config.mount_point, foreground=True,
-                    threads=config.threads, options=fuse_options(config), read_ahead_bytes=config.read_ahead_bytes)
+        binding.run(CosOperations(filesystem, binding.caller_ids, on_ready, guard, real_point), config.mount_point,
+                    foreground=True, threads=config.threads, options=fuse_options(config),
+                    read_ahead_bytes=config.read_ahead_bytes)
         systemd.stopping(f"{config.mount_point} is unmounted; storing what waits")
     except RuntimeError as exc:
         reason = " ".join(captured.release().split()) or f"status {exc}"

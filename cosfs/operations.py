@@ -19,7 +19,7 @@ import stat
 from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
-from cosfs.caller import purpose_of
+from cosfs.caller import holds_open, purpose_of
 from cosfs.errors import (
     CosClientError,
     CosServiceError,
@@ -49,11 +49,16 @@ class CosOperations:
     flag_utime_omit_ok = 1
 
     def __init__(self, filesystem: CosFilesystem, caller_ids: Callable[[], Tuple[int, int, int]],
-                 on_ready: Callable[[], None] = lambda: None, guard: Optional[ScannerGuard] = None) -> None:
-        """``caller_ids``: of the binding that will call. ``guard``: who is not let into folders; None: all are."""
+                 on_ready: Callable[[], None] = lambda: None, guard: Optional[ScannerGuard] = None,
+                 mount_point: str = "") -> None:
+        """``caller_ids``: of the binding that will call. ``guard``: who is not let into folders; None: all are.
+
+        ``mount_point``: without symbolic links.
+        """
         self._filesystem = filesystem
         self._caller_ids = caller_ids
         self._on_ready = on_ready
+        self._mount_point = mount_point.rstrip("/")
         if guard is not None:
             # for the object, not for the class: without a guard libfuse answers by itself, which costs nothing
             self.opendir = partial(self._admit, guard)
@@ -107,7 +112,7 @@ class CosOperations:
         self._filesystem.truncate(path or "", length, fi.fh if fi else None)
 
     def flush(self, path: RawPath, fi: Any) -> None:
-        self._filesystem.flush(fi.fh)
+        self._filesystem.flush(fi.fh, still_held=self._still_held)
 
     def fsync(self, path: RawPath, datasync: int, fi: Any) -> None:
         self._filesystem.fsync(fi.fh)
@@ -177,6 +182,9 @@ class CosOperations:
     def _caller(self) -> Caller:
         uid, gid, _ = self._caller_ids()
         return Caller(uid, gid)
+
+    def _still_held(self, path: str) -> bool:
+        return holds_open(self._caller_ids()[2], self._mount_point + path)
 
     def _purpose(self, path: Optional[str]) -> Purpose:
         return purpose_of(self._caller_ids()[2], (path or "").rpartition("/")[2])

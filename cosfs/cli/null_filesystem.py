@@ -23,6 +23,7 @@ from typing import Callable, Dict, List, Optional
 
 from cosfs.errors import DirectoryNotEmpty, NoAttribute, NoEntry, NotSupported
 from cosfs.filesystem import Attr, Caller, Dirent, OpenResult, Purpose, Statfs, Time
+from cosfs.filesystem.types import StillHeld, unknown_holders
 from cosfs.fuse_library import find_binding
 from cosfs.namespace.paths import split
 from cosfs.operations import CosOperations
@@ -90,7 +91,7 @@ class NullFilesystem:
         with self._lock:
             self._sizes[path if fh is None else self._open[fh]] = length
 
-    def flush(self, fh: int) -> None:
+    def flush(self, fh: int, *, still_held: StillHeld = unknown_holders) -> None:
         """Nothing to store."""
 
     def fsync(self, fh: int) -> None:

@@ -33,7 +33,7 @@ from cosfs.errors import (
 )
 from cosfs.filesystem.control_files import BY_LINE, MODES, ControlFiles
 from cosfs.filesystem.status import Values
-from cosfs.filesystem.types import Attr, Caller, Data, Dirent, OpenResult, Purpose, Time
+from cosfs.filesystem.types import Attr, Caller, Data, Dirent, OpenResult, Purpose, StillHeld, Time, unknown_holders
 from cosfs.filesystem.versions_folder import VersionedFilesystem
 from cosfs.metrics import About, Refusals, RequestMeter
 from cosfs.units import KIB
@@ -126,10 +126,10 @@ class ControlledFilesystem(VersionedFilesystem):
         self._command(opened, text)
         return len(data)
 
-    def flush(self, fh: int) -> None:
+    def flush(self, fh: int, *, still_held: StillHeld = unknown_holders) -> None:
         """Of a control file: the last line may be without an end."""
         if fh < _FIRST_HANDLE:
-            super().flush(fh)
+            super().flush(fh, still_held=still_held)
             return
         opened = self._handle(fh)
         text, opened.rest = opened.rest, b""

@@ -30,7 +30,18 @@ from cosfs.filesystem.rename import RenameOperations
 from cosfs.filesystem.rename_recovery import Recovered, recover_all
 from cosfs.filesystem.status import Status, Values
 from cosfs.filesystem.table import OpenFileTable
-from cosfs.filesystem.types import Attr, Caller, Data, Dirent, OpenResult, Purpose, Statfs, Time
+from cosfs.filesystem.types import (
+    Attr,
+    Caller,
+    Data,
+    Dirent,
+    OpenResult,
+    Purpose,
+    Statfs,
+    StillHeld,
+    Time,
+    unknown_holders,
+)
 from cosfs.filesystem.writeback import Writeback
 from cosfs.filesystem.writeback_journal import Journal
 from cosfs.filesystem.writeback_recovery import export_waiting, recover_waiting
@@ -210,8 +221,8 @@ class CosFilesystem:
     def truncate(self, path: str, length: int, fh: Optional[int] = None) -> None:
         self._files.truncate(path, length, fh)
 
-    def flush(self, fh: int) -> None:
-        self._files.flush(fh)
+    def flush(self, fh: int, *, still_held: StillHeld = unknown_holders) -> None:
+        self._files.flush(fh, still_held)
 
     def fsync(self, fh: int) -> None:
         self._files.fsync(fh)

@@ -21,7 +21,7 @@ from cosfs.errors import BadHandle, CosfsError, EntryExists, IsADirectory, NoEnt
 from cosfs.filesystem.context import Context
 from cosfs.filesystem.openfile import OpenFile
 from cosfs.filesystem.table import Handle, OpenFileTable
-from cosfs.filesystem.types import Caller, Data, OpenResult
+from cosfs.filesystem.types import Caller, Data, OpenResult, StillHeld, unknown_holders
 from cosfs.filesystem.writeback import Writeback
 from cosfs.namespace.attributes import decode_file, encode, stored_type
 from cosfs.namespace.entries import Entry, entry_of_info
@@ -216,8 +216,11 @@ class FileOperations:
             if handle is not None:
                 self.release(handle.fh)
 
-    def flush(self, fh: int) -> None:
+    def flush(self, fh: int, still_held: StillHeld = unknown_holders) -> None:
         """Commit: close(2) waits for that and gets its error. A reader leaves it to the writers, if there are any.
+
+        Shells open the file that output goes to, duplicate that, and close the first: an empty file is left to the
+        close of the second then.
 
         What lacks the bytes of a failed write, after which nothing was changed, is not stored, as the error of that
         write comes again. (``fsync`` stores it: it makes room.)
@@ -227,6 +230,9 @@ class FileOperations:
             if handle.file.dirty and handle.file.cut_short is not None:
                 handle.file.failure_told = True
                 raise handle.file.cut_short
+            if handle.writable and not handle.file.size_bytes and handle.file.dirty \
+                    and self._table.is_only(handle) and still_held(handle.file.path):
+                return
             self._commit_told(handle.file)
 
     def fsync(self, fh: int) -> None:

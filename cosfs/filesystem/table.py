@@ -113,6 +113,11 @@ class OpenFileTable:
         with self._lock:
             return any(handle.file is file and handle.writable for handle in self._handles.values())
 
+    def is_only(self, handle: Handle) -> bool:
+        """Whether its file has no other handle."""
+        with self._lock:
+            return self._counts.get(handle.file) == 1
+
     def in_use(self, file: OpenFile) -> bool:
         """Whether some handle may read or write it."""
         with self._lock:

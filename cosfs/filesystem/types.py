@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import NamedTuple, Union
+from typing import Callable, NamedTuple, Union
 
 
 class TimeUpdate(enum.Enum):
@@ -45,6 +45,15 @@ WRITE_BLOCK_BYTES = 1 << 20
 """``st_blksize``, in pieces of which programs read and write. Those that read here and there would fetch too much by
 large ones. While a file is being written they save the kernel's questions before each piece (measured: ``cp`` of 1 GiB
 in 2.7 s instead of 3.5 with libfuse 3, in 3.1 to 3.3 instead of 3.4 with libfuse 2)."""
+
+
+StillHeld = Callable[[str], bool]
+"""Whether the process that closes the file at a path has another descriptor of it that may write."""
+
+
+def unknown_holders(path: str) -> bool:  # noqa: ARG001
+    """Where nobody can see which descriptors a process has."""
+    return False
 
 
 class Attr(NamedTuple):

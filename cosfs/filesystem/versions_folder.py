@@ -26,7 +26,7 @@ from cosfs.executor import ByteBudget
 from cosfs.filesystem.core import CosFilesystem
 from cosfs.filesystem.metadata import RESTORE
 from cosfs.filesystem.table import Handle
-from cosfs.filesystem.types import Attr, Caller, Data, Dirent, OpenResult, Purpose, Time
+from cosfs.filesystem.types import Attr, Caller, Data, Dirent, OpenResult, Purpose, StillHeld, Time, unknown_holders
 from cosfs.namespace.children import add_page, directory_entry
 from cosfs.namespace.entries import Entry
 from cosfs.namespace.paths import join
@@ -120,9 +120,9 @@ class VersionedFilesystem(CosFilesystem):
         self._refuse(path)
         super().truncate(path, length, fh)
 
-    def flush(self, fh: int) -> None:
+    def flush(self, fh: int, *, still_held: StillHeld = unknown_holders) -> None:
         if fh < _FIRST_HANDLE:
-            super().flush(fh)
+            super().flush(fh, still_held=still_held)
 
     def fsync(self, fh: int) -> None:
         if fh < _FIRST_HANDLE:

@@ -7,6 +7,7 @@ request then costs none after the kernel's own times either.
 from __future__ import annotations
 
 import os
+import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Callable, Dict
@@ -53,6 +54,30 @@ def test_with_a_fresh_listing_a_lookup_costs_nothing(point: Path, spent: Spent, 
     for name in ("nothing", "nothing else"):
         assert not (point / "d" / name).exists()
     assert spent() == {}
+
+
+@pytest.mark.parametrize("shell", ["bash", "sh"])
+@pytest.mark.parametrize("command", ["echo x > f", "cat /etc/hostname > f", "(echo a; echo b) > f 2>&1"])
+def test_a_shell_s_output_is_one_put(command: str, shell: str, point: Path, spent: Spent, store: CosStore) -> None:
+    for _ in range(2):  # a new file, and one that is cut off
+        subprocess.run([shell, "-c", command], cwd=point, check=True)
+        assert spent().get("put_object") == 1
+    assert store.body("f") == (point / "f").read_bytes() != b""
+
+
+def test_an_empty_file_is_in_the_bucket_when_its_last_descriptor_is_closed(point: Path, store: CosStore) -> None:
+    first = os.open(point / "f", os.O_WRONLY | os.O_CREAT)
+    second, reader = os.dup(first), os.open(point / "f", os.O_RDONLY)
+    os.close(reader)
+    os.close(first)
+    os.close(second)
+    assert store.body("f") == b""
+    subprocess.run(["bash", "-c", "exec 3>g 4>&3 3>&-; : >h"], cwd=point, check=True)
+    assert (store.body("g"), store.body("h")) == (b"", b"")
+    # each of two openings stores what it has made, whatever else the process has open
+    with open(point / "k", "w"), open(point / "k", "w"):
+        pass
+    assert store.body("k") == b""
 
 
 def test_creating_a_small_file_is_one_put(point: Path, spent: Spent) -> None:

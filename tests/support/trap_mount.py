@@ -19,6 +19,7 @@ import requests
 
 from cosfs.errors import NetworkError, StaleHandle
 from cosfs.filesystem import Attr, OpenResult
+from cosfs.filesystem.types import StillHeld, unknown_holders
 from cosfs.fuse_callbacks import FuseOSError
 from cosfs.fuse_library import find_binding
 from cosfs.operations import CosOperations
@@ -87,7 +88,7 @@ class TrapFilesystem:
     def truncate(self, path: str, length: int, fh: Any = None) -> None:
         pass
 
-    def flush(self, fh: int) -> None:
+    def flush(self, fh: int, *, still_held: StillHeld = unknown_holders) -> None:  # noqa: ARG002 - of the interface
         self._spring("flush", self._names[fh])
 
     def release(self, fh: int) -> None:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from cosfs import caller
-from cosfs.caller import purpose_of
+from cosfs.caller import holds_open, purpose_of
 from cosfs.filesystem import Purpose
 
 KNOWN_MACHINE = platform.machine() in ("x86_64", "aarch64")
@@ -62,3 +62,26 @@ def test_nothing_is_known_of_a_thread_that_does_not_wait():
 def test_nothing_is_known_on_other_machines(monkeypatch):
     monkeypatch.setattr(caller, "_NUMBERS", {})
     assert purpose_of(threading.get_native_id(), "name") is Purpose.UNKNOWN
+
+
+def test_a_process_holds_what_it_has_open_for_writing(tmp_path):
+    path = str(tmp_path / "file")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+    second = os.dup(descriptor)
+    os.close(descriptor)
+    assert holds_open(threading.get_native_id(), path)
+    assert not holds_open(threading.get_native_id(), path + "2")
+    os.close(second)
+    assert not holds_open(threading.get_native_id(), path)
+    reader = os.open(path, os.O_RDONLY)
+    assert not holds_open(threading.get_native_id(), path)
+    os.close(reader)
+
+
+def test_nothing_is_held_by_whom_nobody_can_see_or_with_too_many_descriptors(tmp_path, monkeypatch):
+    path = str(tmp_path / "file")
+    assert not holds_open(0, path)
+    with open(path, "w"):
+        assert holds_open(os.getpid(), path)
+        monkeypatch.setattr(caller, "_MOST_DESCRIPTORS", 2)
+        assert not holds_open(os.getpid(), path)
