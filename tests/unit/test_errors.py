@@ -19,10 +19,10 @@ CLIENT_ERRORS = {
 FILESYSTEM_ERRORS = {
     "FilesystemError": errno.EIO, "NoEntry": errno.ENOENT, "EntryExists": errno.EEXIST,
     "NotADirectory": errno.ENOTDIR, "IsADirectory": errno.EISDIR, "DirectoryNotEmpty": errno.ENOTEMPTY,
-    "PermissionRefused": errno.EPERM, "InvalidArgument": errno.EINVAL, "NameTooLong": errno.ENAMETOOLONG,
-    "ReadOnlyFilesystem": errno.EROFS, "BadHandle": errno.EBADF, "NoAttribute": errno.ENODATA,
-    "NotSupported": errno.EOPNOTSUPP, "StaleHandle": errno.ESTALE, "NotRestored": errno.EACCES,
-    "MetadataTooLarge": errno.ENOSPC,
+    "PermissionRefused": errno.EPERM, "KeptOut": errno.EACCES, "InvalidArgument": errno.EINVAL,
+    "NameTooLong": errno.ENAMETOOLONG, "ReadOnlyFilesystem": errno.EROFS, "BadHandle": errno.EBADF,
+    "NoAttribute": errno.ENODATA, "NotSupported": errno.EOPNOTSUPP, "StaleHandle": errno.ESTALE,
+    "NotRestored": errno.EACCES, "MetadataTooLarge": errno.ENOSPC,
     "ValueTooLarge": errno.E2BIG, "FileTooLarge": errno.EFBIG, "StagingFull": errno.ENOSPC,
     "StagingFailed": errno.EIO,
 }

@@ -18,7 +18,7 @@ def stats(**changes: Any) -> Dict[str, Any]:
     return {"requests": {"Get Object": counts}, "caches": {"metadata": {"hits": 1, "misses": 2}, "disk": None},
             "memory": {"used_bytes": 1, "limit_bytes": 2}, "staging": {"used_bytes": 1, "limit_bytes": None},
             "open_files": 0, "uptime_s": 12_345_678.125, "pending": {"uploads": [], "waiting": []},
-            "cost": {"estimate": 0.0, "currency": "CNY"}, **changes}
+            "cost": {"estimate": 0.0, "currency": "CNY"}, "kept_out": {"updatedb": 2}, **changes}
 
 
 def lines(begin: str, **changes: Any) -> List[str]:
@@ -42,6 +42,10 @@ def test_a_histogram_grows_from_bound_to_bound_up_to_the_number_of_answers() -> 
 def test_values_of_labels_are_escaped() -> None:
     assert lines("cosfs_estimated_cost", cost={"estimate": 1.5, "currency": 'a"b\\c\nd'}) == [
         r'cosfs_estimated_cost{currency="a\"b\\c\nd"} 1.5']
+
+
+def test_what_did_not_open_is_counted_by_program() -> None:
+    assert lines("cosfs_kept_out_total") == ['cosfs_kept_out_total{program="updatedb"} 2']
 
 
 def test_each_family_is_described_once_before_its_samples() -> None:
