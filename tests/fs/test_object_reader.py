@@ -8,10 +8,11 @@ from typing import Any, Iterator, List
 
 import pytest
 
+from cosfs.cos.interface import ObjectInfo
 from cosfs.errors import BadHandle, NetworkError, PreconditionFailed
 from cosfs.reading.window import AccessWindow, Window
 from cosfs.units import KIB, MIB
-from tests.support.memory_client import WAIT_S
+from tests.support.memory_client import WAIT_S, MemoryClient
 from tests.support.reading_world import STEP, ReadingWorld, read_through
 
 DATA = random.Random(11).randbytes(64 * MIB)
@@ -133,14 +134,29 @@ def test_a_failed_read_ahead_is_fetched_again_when_it_is_needed(
     assert reader.read(5 * MIB, STEP, Window(5 * MIB, 6 * MIB)) == DATA[5 * MIB:5 * MIB + STEP]
 
 
-def test_read_ahead_runs_while_the_reader_has_its_bytes(world: ReadingWorld) -> None:
+class HoldingAhead(MemoryClient):
+    """Holds all requests but that for the object's beginning until ``go`` is set; ``held`` counts them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held, self.go = threading.Semaphore(0), threading.Event()
+
+    def get_object(self, key: str, buffer: memoryview, *, start: int = 0, **options: Any) -> ObjectInfo:
+        if start:
+            self.held.release()
+            assert self.go.wait(WAIT_S), "nobody lets it go on"
+        return super().get_object(key, buffer, start=start, **options)
+
+
+def test_read_ahead_runs_while_the_reader_has_its_bytes() -> None:
+    client = HoldingAhead()
+    world = ReadingWorld(client=client)
     reader = world.reader("k", DATA, range_bytes=4 * MIB)
-    gates = [world.client.block("get_object", nth=nth) for nth in (2, 3, 4)]
     assert reader.read(0, STEP, Window(0, 16 * MIB)) == DATA[:STEP]
-    for gate in gates:
-        gate.wait_entered()
-    for gate in gates:
-        gate.open()
+    for _ in range(3):
+        assert client.held.acquire(timeout=WAIT_S), "that part is not asked for"
+    client.go.set()
+    world.end()
 
 
 @pytest.mark.parametrize("window_mib, sizes", [
