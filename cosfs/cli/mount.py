@@ -6,6 +6,7 @@ The command line is that of the C++ tool: ``cosfs BUCKET-APPID[:/PREFIX] MOUNTPO
 
 from __future__ import annotations
 
+import difflib
 import getopt
 import logging
 import os
@@ -107,6 +108,8 @@ def scan(argv: Sequence[str], line: Optional[CommandLine] = None) -> CommandLine
     try:
         switches, line.words = getopt.gnu_getopt(list(argv), "hfsdnvuo:", ["help", "version", "debug"])
     except getopt.GetoptError as exc:
+        if not any("url=" in word for word in argv):
+            _check_command(argv[0])  # whose switches a mount does not have
         advice = f"write -o {exc.opt}" if len(exc.opt) > 1 and options.find(exc.opt) else "see cosfs --help"
         raise UsageError(f"{exc.msg}; {advice}") from None
     for switch, text in switches:
@@ -208,9 +211,18 @@ def _absolute(mount_point: str) -> str:
                          "point") from None
 
 
+def _check_command(word: str) -> None:
+    """For a command line that cannot be a mount: whether its first word is a command that was mistyped."""
+    near = difflib.get_close_matches(word, COMMANDS, 1, cutoff=0.75)
+    if near and not re.search(r"-\d+$", word):  # with an APPID it is a bucket
+        raise UsageError(f"there is no command {word}; did you mean cosfs {near[0]}?")
+
+
 def _check_words(words: Sequence[str], *, with_url: bool) -> None:
     if words and words[0] in NO_COMMANDS and not (len(words) == 2 and with_url):  # else a bucket of that name
         raise UsageError(f"there is no command {words[0]}; {NO_COMMANDS[words[0]]}")
+    if words and not with_url:
+        _check_command(words[0])
     if len(words) == 2:
         if not words[1]:  # as a variable of a script that is not set; abspath would take it for the current folder
             raise UsageError("the mount point is an empty word; give a folder")
