@@ -7,6 +7,7 @@ Nothing is listed here: options come from their table (options.py), switches fro
 from __future__ import annotations
 
 import argparse
+import enum
 import importlib
 import re
 import textwrap
@@ -141,6 +142,9 @@ def _of_parser(parser: argparse.ArgumentParser) -> Iterator[Switch]:
         if action.option_strings:
             metavar = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
             value = None if action.nargs == 0 else _metavar(metavar)
+            if action.choices is not None:
+                value = Wanted(WORDS, tuple(choice.value if isinstance(choice, enum.Enum) else str(choice)
+                                            for choice in action.choices))
             text = _HELP[1] if "--help" in action.option_strings else brief(action.help or "")
             yield Switch(tuple(action.option_strings), text, value)
 

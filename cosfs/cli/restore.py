@@ -126,7 +126,7 @@ def _parser() -> _Parser:
     parser.add_argument("-r", "--recursive", action="store_true", help="all archived files below a folder")
     parser.add_argument("-d", "--days", metavar="N", type=_days, default=DEFAULT_DAYS,
                         help=f"how long the restored copy stays (default: {DEFAULT_DAYS})")
-    parser.add_argument("-t", "--tier", metavar="TIER", type=_tier, default=Tier.STANDARD,
+    parser.add_argument("-t", "--tier", metavar="TIER", type=_tier, choices=tuple(Tier), default=Tier.STANDARD,
                         help="Expedited, Standard or Bulk (default: Standard)")
     parser.add_argument("-w", "--wait", action="store_true", help="return when all files are readable")
     parser.add_argument("-s", "--status", action="store_true", help="change nothing, show class and state")

@@ -66,6 +66,7 @@ ALL_OPTIONS = {offer.name for offer in offers()}
     ("cosfs doctor bucket-1 de", {"desk"}),
     ("cosfs bucket-1 de", {"desk"}),
     ("cosfs -f bucket-1 de", {"desk"}),
+    ("cosfs restore --tier ", {"Expedited", "Standard", "Bulk"}),
     ("cosfs bucket-1 data -o ", ALL_OPTIONS),
     ("cosfs bucket-1 data -o url=https://cos.example.com:8080,use_c", {"use_cache"}),
     ("cosfs bucket-1 data -ocache", {"-ocache_size"}),

@@ -99,6 +99,8 @@ def test_switches_are_those_of_each_command() -> None:
     assert switches("mount") == {"--all": "", "--list": "", "--config": FILE, "-o": OPTIONS, "-f": "", "-s": "",
                                  "-d": "", "--debug": "", "--help": ""}
     assert switches("completion") == switches("man") == {"--help": ""}
+    assert switches("restore")["--tier"] == switches("restore")["-t"] == WORDS
+    assert switches("restore")["--days"] == NOTHING
     assert switches("serve")["--bucket"] == NOTHING
     assert switches("serve")["--access-log"] == FILE and switches("serve")["--port"] == NOTHING
     assert switches("bench")["--dir"] == FOLDER and switches("bench")["-o"] == OPTIONS
