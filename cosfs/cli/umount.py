@@ -71,6 +71,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _unmount(path: str, limit_s: Optional[float]) -> int:
     entry = _find(path)
+    os.chdir("/")  # a command that was started in the mount must not itself keep it in use
     dead = is_dead(entry.point)
     process = None if dead else serving_process(entry)
     journal = process.journal_folder() if process else None

@@ -52,6 +52,7 @@ def umount(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
     """
     monkeypatch.setattr("cosfs.cli.umount._SILENT_S", 3600.0)
     monkeypatch.setattr("cosfs.cli.umount._LINES_S", 3600.0)
+    monkeypatch.chdir(Path.cwd())  # the command leaves it
 
     def run(*words: object) -> Tuple[int, List[str]]:
         capfd.readouterr()
@@ -205,6 +206,14 @@ def test_a_mount_in_use_stays_and_its_users_are_named(command: Command, umount: 
         f"cosfs: {command.point} is in use by the mount on {inner}; end that and try again"])
     subprocess.run(["umount", str(inner)], check=True)
     assert umount(command.point) == (0, [])
+
+
+def test_a_command_started_in_the_mount_does_not_keep_it_in_use(command: Command, umount: Umount,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    mounted(command)
+    monkeypatch.chdir(command.point)
+    assert umount(".") == (0, [])
+    assert not command.mounted()
 
 
 def test_what_is_no_mount_of_cosfs_is_left(command: Command, umount: Umount) -> None:
