@@ -217,6 +217,33 @@ def test_a_bucket_that_never_had_versioning_has_none_and_takes_the_name(tmp_path
         client.close()
 
 
+def test_it_is_there_when_versioning_was_enabled_after_the_mount(tmp_path: Path,
+                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cosfs.filesystem.versions_folder._ASKED_AGAIN_S", 0.0)
+    with CosServer() as server:
+        client = make_client(server)
+        mount = filesystem_on(client, "", tmp_path)
+        write(mount, "/f", b"before")
+        with pytest.raises(NoEntry):
+            mount.getattr("/.versions")
+        set_versioning(server)
+        write(mount, "/f", b"after")
+        assert bodies(mount, "/.versions/f") == [b"before"]
+        mount.stop()
+        client.close()
+
+
+def test_each_close_of_a_changed_file_makes_a_version(bucket: Bucket, mount: VersionedFilesystem) -> None:
+    fh = mount.create("/f", 0o644, os.O_RDWR | os.O_CREAT, OWNER).fh
+    mount.flush(fh)  # a shell's > has a second descriptor, and closes the first one before the command writes
+    mount.write(fh, 0, b"text")
+    mount.flush(fh)
+    mount.flush(fh)
+    mount.release(fh)
+    bucket.delete("f")
+    assert bodies(mount, "/.versions/f") == [b"", b"text"]
+
+
 def test_versions_called_null_are_there_when_versioning_is_suspended(tmp_path: Path) -> None:
     with CosServer() as server:
         client = make_client(server)
