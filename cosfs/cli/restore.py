@@ -284,7 +284,7 @@ _FOR_EVER = (errno.ENOENT, errno.ENOTDIR, errno.ENOTCONN)
 _REASONS = {
     errno.ENOENT: "does not exist",
     errno.EACCES: "refused: the file, or the keys of the mount, do not allow it; its log says more",
-    errno.EROFS: "the mount is read-only; mount it without ro, or with restore=DAYS and open the file",
+    errno.EROFS: "the mount is read-only; mount it without ro or snapshot=, or with restore=DAYS and open the file",
     errno.ENODATA: "the mount tells no storage class: the file is not stored yet, or it is mounted with noxattr",
     errno.EOPNOTSUPP: "the service does not restore this file; the log of the mount says more",
     errno.ENOTCONN: "the mount is dead; clear it with: fusermount -uz MOUNTPOINT",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import pwd
 import subprocess
 import sys
 import time
@@ -119,7 +120,17 @@ def _detach(entry: MountEntry) -> None:
     reason = (done.stderr.strip() or f"{command[0]} ended with status {done.returncode}").splitlines()[-1]
     if "busy" in reason:
         raise UnmountError(_busy(entry.point))
+    if entry.user is not None and os.geteuid() not in (0, entry.user):  # fusermount misses it in /etc/mtab
+        raise UnmountError(f"{entry.point} is not unmounted: it was mounted by {_user_name(entry.user)}; unmount it as "
+                           "that user, or as root")
     raise UnmountError(f"{entry.point} cannot be unmounted: {reason}")
+
+
+def _user_name(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
 
 
 def _busy(point: str) -> str:

@@ -146,8 +146,8 @@ def test_with_the_option_opening_starts_the_restore(quick: CosServer, bucket: Bu
                          "5 to 12 hours")
     mount.wait_for(lambda: not is_refused(path), "restored file", LIMIT_S)
     assert path.read_bytes() == BODY
-    assert restore(path) == (1, [], [f"cosfs: {path}: the mount is read-only; mount it without ro, or with "
-                                     "restore=DAYS and open the file"])
+    assert restore(path) == (1, [], [f"cosfs: {path}: the mount is read-only; mount it without ro or snapshot=, "
+                                     "or with restore=DAYS and open the file"])
 
 
 def test_an_attribute_of_a_file_asks_for_its_restore(bucket: BucketClient, mounts: MountFactory) -> None:
