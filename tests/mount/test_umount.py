@@ -294,7 +294,7 @@ def test_a_filesystem_that_is_mounted_elsewhere_too_is_not_waited_for(command: C
 
 AS_NOBODY = """
 import ctypes, os, sys
-import encodings.idna, cosfs.cli.mount, cosfs.cli.umount, cosfs.fuse_binding
+import encodings.idna, encodings.utf_8_sig, cosfs.cli.mount, cosfs.cli.umount, cosfs.fuse_binding
 from cosfs.cli import main, mount_helper
 cosfs.cli.umount._SILENT_S = cosfs.cli.umount._LINES_S = 3600.0  # as in this process
 os.setgroups([])
