@@ -11,8 +11,11 @@ from __future__ import annotations
 import codecs
 import ctypes
 import logging
+import os
+import select
 import signal
 import threading
+from contextlib import suppress
 from functools import partial
 from typing import Any, Callable, List, Tuple
 
@@ -40,6 +43,8 @@ _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _WAKING = signal.SIGURG
 """Interrupts a thread that waits for a request. Nobody sends it to a process by hand, and where nobody handles it, it
 does nothing; SIGUSR1 and SIGUSR2 are for users."""
+
+_PIPE_BYTES = 4096
 
 _setup, _loop, _exit, _teardown = (  # fuse.h
     getattr(fuse._libfuse, name) for name in ("fuse_setup", "fuse_loop", "fuse_exit", "fuse_teardown"))
@@ -120,13 +125,17 @@ class _Loops:
     16 threads, 71 with 64), and become up to ``most`` when all are busy.
 
     libfuse has one flag that ends all loops, and each one that ends takes it back. So nothing but ``run`` sets it, for
-    one thread after the other, and signals are Python's to handle.
+    one thread after the other, and signals are Python's to handle. Python handles them in the main thread, which does
+    not notice one that was delivered to another thread, or just before it began to wait for a lock; so it waits for a
+    byte in a pipe, which each signal writes (``signal.set_wakeup_fd``).
     """
 
     def __init__(self, handle: int, most: int) -> None:
         self._handle = handle
         self._most = most
         self._stop = threading.Event()
+        self._wakes = -1
+        """The pipe's end for those who have set ``_stop``."""
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._threads: List[Tuple[threading.Thread, threading.Event]] = []
@@ -139,15 +148,22 @@ class _Loops:
         before = {number: signal.signal(number, self._on_signal) for number in _ENDING
                   if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)}
         before[_WAKING] = signal.signal(_WAKING, self._on_wake)
+        waits, self._wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        wakes_before = signal.set_wakeup_fd(self._wakes, warn_on_full_buffer=False)
         try:
             for number in range(min(_FIRST_THREADS, self._most)):
                 self._add()
                 self._spare += [None] * (number > 0)
             if not self._threads:
                 raise RuntimeError("no thread can be started")
-            self._stop.wait()
+            while not self._stop.is_set():
+                select.select([waits], [], [])
+                os.read(waits, _PIPE_BYTES)
             self._end()
         finally:
+            signal.set_wakeup_fd(wakes_before)
+            os.close(waits)
+            os.close(self._wakes)
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -185,6 +201,8 @@ class _Loops:
         _loop(self._handle)
         ended.set()
         self._stop.set()
+        with suppress(BlockingIOError):  # full of others
+            os.write(self._wakes, b"\0")
         self._over.wait()  # a thread that is sent a signal must be there
 
     def _end(self) -> None:

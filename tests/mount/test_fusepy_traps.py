@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import linecache
 import os
 import random
 import signal
@@ -246,3 +247,36 @@ def test_a_thread_that_cannot_be_started_is_nobodys_answer(monkeypatch: pytest.M
     assert loops._threads == []
     with pytest.raises(RuntimeError, match="no thread can be started"):
         loops.run()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_another_thread_got_ends_the_loops(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The main thread, in which Python handles it, is not interrupted by that."""
+    from cosfs import fuse_binding
+
+    serving, ended = threading.Event(), threading.Event()
+
+    def serve(_: int) -> None:
+        serving.set()
+        ended.wait()
+
+    monkeypatch.setattr(fuse_binding, "_loop", serve)
+    monkeypatch.setattr(fuse_binding, "_exit", lambda _: ended.set())
+
+    def main_waits() -> bool:
+        frame = sys._current_frames()[threading.main_thread().ident or 0]
+        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+        return "select.select(" in line or "waiter.acquire()" in line
+
+    def receive() -> None:
+        serving.wait()
+        limit_s = time.monotonic() + 10
+        while not main_waits() and time.monotonic() < limit_s:
+            os.sched_yield()
+        signal.pthread_kill(threading.get_ident(), number)
+
+    receiver = threading.Thread(target=receive)
+    receiver.start()
+    fuse_binding._Loops(0, 2).run()
+    receiver.join()
+    assert ended.is_set()
