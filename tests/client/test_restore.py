@@ -53,7 +53,7 @@ def test_the_server_restores_for_a_time_and_forgets_again() -> None:
         assert headers["x-cos-restore"] == 'ongoing-request="true"'
         assert headers["x-cos-restore-status"].startswith('tier="bulk"; request-date="')
         client.close()
-    with CosServer(args=["--day-seconds", "0.001"]) as server:
+    with CosServer(args=["--day-seconds", "0.000001"]) as server:
         client = make_client(server)
         client.put_object("cold", b"cold", headers=COLD)
         client.restore_object("cold", RestoreOrder(1))

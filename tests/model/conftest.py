@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
+
+# Hypothesis tries constants that it finds in the modules that happen to be loaded: then the examples of a test would
+# depend on which tests were collected beside it, and on any change anywhere.
+providers.is_local_module_file = lambda _: False
 
 _COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck), "print_blob": True}
 

@@ -255,7 +255,9 @@ class NamesMachine(RuleBasedStateMachine):
             permitted.append(ENOTEMPTY)
         got = self.act(mount, lambda w: w.rmdir(path), permitted, path)
         if got.errno is None:
-            self.beliefs[mount].takes_as_absent(path, self.now())
+            # What this mount did not know of is still there. Whose listings lag sees neither that nor the marker.
+            for beliefs in self.beliefs if self.staleness.lag_s else [self.beliefs[mount]]:
+                beliefs.takes_as_absent(path, self.now())
 
     @rule(mount=mounts, old=files, new=files)
     def rename(self, mount: int, old: str, new: str) -> None:
