@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import grp
+import itertools
 import os
 import random
 from pathlib import Path
@@ -17,7 +18,7 @@ from cosfs.units import MIB
 from cosfs.version import __version__
 from tests.conftest import MountFactory, require_fuse
 from tests.support.mount import Mount
-from tests.support.server import CosServer
+from tests.support.server import CosServer, bucket_client
 from tests.support.stores import CosStore
 from tests.support.worlds import OsWorld
 
@@ -211,3 +212,31 @@ def test_a_bad_file_is_refused_before_anything_is_mounted(make_mount: MountFacto
     mount.discard()
     assert message in mount.text()
     assert mount.text().count("\n") == 1
+
+
+def most_at_once(server: CosServer, operation: str) -> int:
+    """How many requests of that kind the server was answering at one time, by its log."""
+    rows = [row for row in server.requests() if row["op"] == operation]
+    ends = [(float(row["time"]), -1) for row in rows]
+    begins = [(float(row["time"]) - float(row["ms"]) / 1000, 1) for row in rows]
+    running = itertools.accumulate(step for _, step in sorted(begins + ends))
+    return max(running, default=0)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_how_many_requests_are_under_way_at_once(count: int, tmp_path: Path) -> None:
+    require_fuse()
+    options = [f"parallel_count={count}", f"multireq_max={count}", "multipart_size=1"]
+    with CosServer(latency_ms=30) as server, Mount(server.url, server.bucket, tmp_path, options=options,
+                                                   key=(server.secret_id, server.secret_key)) as mount:
+        client = bucket_client(server)
+        for number in range(12):
+            client.put_object(f"d/{number}", b"", headers=ObjectHeaders())
+        client.close()
+        (mount.point / "large").write_bytes(bytes(10 * MIB))
+        for _ in os.scandir(mount.point / "d"):
+            pass
+        assert [entry.stat().st_size for entry in os.scandir(mount.point / "d")] == [0] * 12
+        assert most_at_once(server, "upload_part") == count
+        # ahead of the program, and its own
+        assert count <= most_at_once(server, "head_object") <= count + 1
