@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import linecache
 import os
 import random
 import signal
@@ -249,34 +248,39 @@ def test_a_thread_that_cannot_be_started_is_nobodys_answer(monkeypatch: pytest.M
         loops.run()
 
 
+
+_LOOPS_IN_A_PROCESS = """
+import linecache, os, signal, sys, threading, time
+from cosfs import fuse_binding
+
+serving, ended = threading.Event(), threading.Event()
+
+def serve(_):
+    serving.set()
+    ended.wait()
+
+def main_waits():
+    frame = sys._current_frames()[threading.main_thread().ident]
+    line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+    return "select.select(" in line or "waiter.acquire()" in line
+
+def receive():
+    serving.wait()
+    limit_s = time.monotonic() + 10
+    while not main_waits() and time.monotonic() < limit_s:
+        os.sched_yield()
+    signal.pthread_kill(threading.get_ident(), int(sys.argv[1]))
+
+fuse_binding._loop, fuse_binding._exit = serve, lambda _: ended.set()
+threading.Thread(target=receive, daemon=True).start()
+fuse_binding._Loops(0, 2).run()
+print("ended")
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_that_another_thread_got_ends_the_loops(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_that_another_thread_got_ends_the_loops(number: int) -> None:
     """The main thread, in which Python handles it, is not interrupted by that."""
-    from cosfs import fuse_binding
-
-    serving, ended = threading.Event(), threading.Event()
-
-    def serve(_: int) -> None:
-        serving.set()
-        ended.wait()
-
-    monkeypatch.setattr(fuse_binding, "_loop", serve)
-    monkeypatch.setattr(fuse_binding, "_exit", lambda _: ended.set())
-
-    def main_waits() -> bool:
-        frame = sys._current_frames()[threading.main_thread().ident or 0]
-        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
-        return "select.select(" in line or "waiter.acquire()" in line
-
-    def receive() -> None:
-        serving.wait()
-        limit_s = time.monotonic() + 10
-        while not main_waits() and time.monotonic() < limit_s:
-            os.sched_yield()
-        signal.pthread_kill(threading.get_ident(), number)
-
-    receiver = threading.Thread(target=receive)
-    receiver.start()
-    fuse_binding._Loops(0, 2).run()
-    receiver.join()
-    assert ended.is_set()
+    result = subprocess.run([sys.executable, "-c", _LOOPS_IN_A_PROCESS, str(int(number))], cwd=REPOSITORY, timeout=30,
+                            capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (0, "ended\n"), result.stderr
