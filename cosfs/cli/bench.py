@@ -172,8 +172,8 @@ def run(argv: Sequence[str]) -> int:
         if options.list:
             print(_list())
             return 0
-        INTERRUPTS.install()
-        return _run(options)
+        with INTERRUPTS.received():
+            return _run(options)
     except (BenchError, UsageError, MountError, CosException) as exc:
         print(f"cosfs bench: {one_line(str(exc))}", file=sys.stderr)
         return 1

@@ -56,9 +56,16 @@ class Interrupts:
         self.number = 0
         self._holds = 0
 
-    def install(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._receive)
+    @contextmanager
+    def received(self) -> Iterator[None]:
+        """While inside; afterwards signals do again what they did before. For the main thread."""
+        before = {number: signal.signal(number, self._receive)
+                  for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _receive(self, number: int, _frame: object) -> None:
         first = not self.number

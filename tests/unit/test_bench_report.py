@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,14 @@ def test_a_missing_matplotlib_is_said_before_anything_is_measured(
 
     err = capsys.readouterr().err
     assert "--picture needs matplotlib; install it with: " in err and "pip install matplotlib" in err
+
+
+def test_signals_do_afterwards_what_they_did_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    assert bench.run(["--baseline", str(tmp_path / "none.json")]) == 1
+    assert [signal.getsignal(number) for number in numbers] == before
+    assert "none.json" in capsys.readouterr().err
 
 
 def test_results_are_valid_json_without_the_place_of_keys(tmp_path: Path) -> None:
