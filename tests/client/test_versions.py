@@ -13,7 +13,7 @@ from cosfs.versions.history import HistoryClient
 from cosfs.versions.names import version_names
 from cosfs.versions.snapshot import SnapshotClient
 from tests.client.conftest import client_of
-from tests.support.past import History, SmallPages, date_latest, set_versioning
+from tests.support.past import History, SmallPages, date_latest, set_versioning, versioned_server
 from tests.support.server import CosServer
 
 KEYS = ("a", "a/", "a/b", "a//b", "a.txt", "a b+c", "ü/键.txt", "dir/", "dir/x", "dir/y/z", "dir.d/q", "z/", "%41&=")
@@ -22,8 +22,7 @@ STEPS = 60
 
 @pytest.fixture(scope="module")
 def module_server() -> Iterator[CosServer]:
-    with CosServer() as server:
-        set_versioning(server)
+    with versioned_server() as server:
         yield server
 
 

@@ -14,6 +14,7 @@ from cosfs.cos.interface import ObjectHeaders
 from cosfs.errors import NoAttribute, to_errno
 from cosfs.filesystem import Caller, CosFilesystem
 from tests.conftest import FilesystemFactory, make_client
+from tests.support.past import versioned_server
 from tests.support.server import CosServer
 from tests.support.stores import CosStore
 
@@ -88,9 +89,7 @@ def test_the_restore_of_an_archived_object_is_seen_going_on(filesystem: CosFiles
 
 @pytest.fixture
 def versioned() -> Iterator[CosServer]:
-    with CosServer() as server:
-        body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
-        assert server.request("PUT", "", [("versioning", "")], body)[0] == 200
+    with versioned_server() as server:
         yield server
 
 

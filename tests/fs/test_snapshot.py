@@ -16,7 +16,7 @@ from cosfs.errors import CosfsError, NoEntry, to_errno
 from cosfs.filesystem import Caller, CosFilesystem
 from cosfs.versions.snapshot import SnapshotClient
 from tests.conftest import make_client, new_folder
-from tests.support.past import date_latest, set_versioning
+from tests.support.past import date_latest, versioned_server
 from tests.support.server import CosServer
 
 THEN = 1_700_000_000.0
@@ -24,8 +24,7 @@ THEN = 1_700_000_000.0
 
 @pytest.fixture(scope="module")
 def versioned() -> Iterator[CosServer]:
-    with CosServer() as server:
-        set_versioning(server)
+    with versioned_server() as server:
         yield server
 
 

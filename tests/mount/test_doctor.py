@@ -12,13 +12,12 @@ import ssl
 import subprocess
 import sys
 import threading
-from typing import Iterator, List, Optional
+from typing import List, Optional
 
 import pytest
 
 from cosfs.cli import main
 from cosfs.cos.interface import ObjectClient, ObjectHeaders
-from tests.conftest import require_fuse
 from tests.support.desk import LIMIT_S, in_own_namespace
 from tests.support.doctor import NETWORK, PERMISSIONS, READING, Doctor, states
 from tests.support.mistakes import CERTIFICATE
@@ -27,15 +26,6 @@ from tests.support.raw_server import RawServer, answer
 from tests.support.server import CosServer
 
 pytestmark = pytest.mark.mount
-
-
-@pytest.fixture
-def doctor(server: CosServer, folder: str) -> Iterator[Doctor]:
-    require_fuse()
-    made = Doctor(server, folder)
-    server.clear_requests()
-    yield made
-    made.close()
 
 
 def test_all_is_well_and_nothing_is_changed(doctor: Doctor, client: ObjectClient) -> None:

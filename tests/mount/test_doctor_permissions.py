@@ -8,27 +8,17 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Dict, List
 
 import pytest
 
 from cosfs.cos.interface import ObjectClient, ObjectHeaders
-from tests.conftest import require_fuse
 from tests.support.desk import LIMIT_S
 from tests.support.doctor import PERMISSIONS, READING, Doctor, states
 from tests.support.mount import REPOSITORY
 from tests.support.server import CosServer
 
 pytestmark = pytest.mark.mount
-
-
-@pytest.fixture
-def doctor(server: CosServer, folder: str) -> Iterator[Doctor]:
-    require_fuse()
-    made = Doctor(server, folder)
-    server.clear_requests()
-    yield made
-    made.close()
 
 
 def wait_for(probe: Callable[[], Any], what: str) -> None:

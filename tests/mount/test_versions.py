@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import MountFactory, new_folder
 from tests.support.mount import Mount
-from tests.support.past import grow_older, set_versioning
+from tests.support.past import grow_older, versioned_server
 from tests.support.scenarios import refused
 from tests.support.server import CosServer
 
@@ -26,8 +26,7 @@ HOUR_S = 3600
 
 @pytest.fixture(scope="module")
 def versioned() -> Iterator[CosServer]:
-    with CosServer() as server:
-        set_versioning(server)
+    with versioned_server() as server:
         yield server
 
 

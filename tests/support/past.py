@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from contextlib import closing
-from typing import Dict, List, Optional, Sequence
+from contextlib import closing, contextmanager
+from typing import Dict, Iterator, List, Optional, Sequence
 
 from cosfs.cos.interface import ObjectHeaders, VersionedClient, VersionMarker, VersionsPage
 from tests.support.server import CosServer
@@ -14,6 +14,14 @@ from tests.support.server import CosServer
 def set_versioning(server: CosServer, status: str = "Enabled", *, bucket: Optional[str] = None) -> None:
     body = f"<VersioningConfiguration><Status>{status}</Status></VersioningConfiguration>".encode()
     assert server.request("PUT", "", [("versioning", "")], body, bucket=bucket)[0] == 200
+
+
+@contextmanager
+def versioned_server() -> Iterator[CosServer]:
+    """A server whose bucket keeps versions."""
+    with CosServer() as server:
+        set_versioning(server)
+        yield server
 
 
 def _change(server: CosServer, sql: str, *values: float) -> None:

@@ -8,14 +8,13 @@ import pytest
 from cosfs.filesystem import VersionedFilesystem
 from tests.conftest import make_client
 from tests.fs.versions_folder.bucket import Bucket, filesystem_on
-from tests.support.past import set_versioning
+from tests.support.past import versioned_server
 from tests.support.server import CosServer
 
 
 @pytest.fixture(scope="module")
 def versioned() -> Iterator[CosServer]:
-    with CosServer() as server:
-        set_versioning(server)
+    with versioned_server() as server:
         yield server
 
 
