@@ -8,7 +8,7 @@ import itertools
 import os
 import random
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 import pytest
 
@@ -20,6 +20,7 @@ from tests.conftest import MountFactory, require_fuse
 from tests.support.mount import Mount
 from tests.support.server import CosServer, bucket_client
 from tests.support.stores import CosStore
+from tests.support.tls_front import CERTIFICATE, TlsFront
 from tests.support.worlds import OsWorld
 
 pytestmark = [pytest.mark.mount, pytest.mark.timeout(60)]
@@ -240,3 +241,25 @@ def test_how_many_requests_are_under_way_at_once(count: int, tmp_path: Path) -> 
         assert most_at_once(server, "upload_part") == count
         # ahead of the program, and its own
         assert count <= most_at_once(server, "head_object") <= count + 1
+
+
+@pytest.mark.parametrize(("option", "authority", "refusal"), [
+    (None, "", "no trusted connection to "), ("no_check_certificate", "", None),
+    ("ssl_verify_hostname=0", str(CERTIFICATE), None), (None, str(CERTIFICATE), "no trusted connection to ")])
+def test_whose_certificates_are_believed(option: Optional[str], authority: str, refusal: Optional[str],
+                                         server: CosServer, folder: str, tmp_path: Path) -> None:
+    require_fuse()
+    with TlsFront((server.host, server.port)) as front:
+        mount = Mount(front.url, f"{server.bucket}:/{folder}", tmp_path, options=[option] if option else [],
+                      key=(server.secret_id, server.secret_key), environment={"CURL_CA_BUNDLE": authority})
+        server.clear_requests()
+        if refusal is None:
+            with mount:
+                (mount.point / "f").write_bytes(b"by TLS")
+                assert (mount.point / "f").read_bytes() == b"by TLS"
+            assert [row["bytes_in"] for row in server.requests(method="PUT")] == [6]
+        else:
+            with pytest.raises(AssertionError):
+                mount.start()
+            assert f"{refusal}{front.url}" in mount.text()
+            assert server.requests() == []
