@@ -16,7 +16,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Callable, Iterator, List
+from typing import Callable, Iterator, List, Sequence
 
 import pytest
 
@@ -165,6 +165,48 @@ def test_f4_refused_upload_reaches_close_and_keeps_the_old_object(make_mount: Mo
     server.clear_faults()
     assert store.body("f") == b"old"
     assert (mount.point / "f").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("options", [(), ("writeback=0",)], ids=["close", "writeback"])
+def test_f4_of_two_descriptors_the_first_stores_nothing_and_nothing_is_lost(
+        options: Sequence[str], make_mount: MountFactory, store: CosStore) -> None:
+    mount = make_mount(*options)
+    (mount.point / "f").write_bytes(b"old")
+    mount.wait_for(lambda: store.has("f"), "the first content", 20)
+    first = os.open(mount.point / "f", os.O_WRONLY | os.O_TRUNC)
+    second = os.dup(first)
+    os.close(first)
+    assert store.body("f") == b"old"
+    # who is killed has stored what it has written, and the truncation if that is all
+    for content in (b"", b"new"):
+        script = f"import os, signal; os.close(os.dup(1)); os.write(1, {content!r}); os.kill(0, signal.SIGKILL)"
+        with open(mount.point / "g", "wb") as output:
+            subprocess.run([sys.executable, "-c", script], stdout=output, start_new_session=True, check=False)
+            output.close()
+        mount.wait_for(lambda content=content: store.has("g") and store.body("g") == content, "what was written", 20)
+    os.write(second, b"new")
+    os.close(second)
+    mount.wait_for(lambda: store.body("f") == b"new", "the new content", 20)
+
+
+def test_f4_of_two_descriptors_the_last_one_gets_the_error(make_mount: MountFactory, server: CosServer,
+                                                           store: CosStore) -> None:
+    mount = make_mount("retries=2")
+    mount.expect_log("AccessDenied|is not stored, as its close or fsync was told")
+    (mount.point / "f").write_bytes(b"old")
+    server.set_faults("kind=status,status=403,code=AccessDenied,op=put_object")
+    for content in (b"", b"new"):
+        first = os.open(mount.point / "f", os.O_WRONLY | os.O_TRUNC)
+        second = os.dup(first)
+        os.close(first)
+        os.write(second, content)
+        with refused(errno.EACCES):
+            os.fsync(second)
+        with refused(errno.EACCES):
+            os.close(second)
+    mount.wait_for(lambda: mount.text().count("is not stored") == 2, "the last attempts", 20)
+    server.clear_faults()
+    assert store.body("f") == b"old" == (mount.point / "f").read_bytes()
 
 
 def test_f4_burst_of_503_is_an_error_of_close_only_when_it_lasts(make_mount: MountFactory, server: CosServer,
