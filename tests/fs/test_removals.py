@@ -50,7 +50,9 @@ def test_a_tree_of_1000_files_is_removed_by_a_handful_of_requests(client, filesy
     remove_tree(filesystem, "/gone")
     filesystem.fsyncdir()
     assert not client.objects
-    assert [client.count(name) for name in ("get_object", "put_object", "copy_object", "delete_object")] == [0, 0, 0, 1]
+    assert [client.count(name) for name in ("get_object", "copy_object", "delete_object")] == [0, 0, 1]
+    # A batch that leaves between a directory's last unlink and its rmdir finds it empty, and keeps it: once at most.
+    assert client.count("put_object") <= 1
     assert client.count("head_object") + client.count("list_objects") <= 15
     assert client.count("delete_objects") <= 10
 
