@@ -306,9 +306,6 @@ class ObjectClient(Protocol):
     def abort_multipart_upload(self, key: str, upload_id: str) -> None:
         """Abort Multipart Upload; an upload that is gone is no error."""
 
-    def list_parts(self, key: str, upload_id: str) -> Tuple[UploadedPart, ...]:
-        """List Parts, all pages."""
-
     def list_multipart_uploads(self, prefix: str = "") -> Tuple[PendingUpload, ...]:
         """List Multipart Uploads, all pages."""
 

@@ -153,18 +153,6 @@ class MultipartCalls:
         except UploadNotFound:
             return
 
-    def list_parts(self, key: str, upload_id: str) -> Tuple[UploadedPart, ...]:
-        found: List[UploadedPart] = []
-        marker: Optional[str] = "0"
-        while marker is not None:
-            request = Request("List Parts", "GET", check_key(key), params=[
-                ("uploadId", upload_id), ("part-number-marker", marker), ("max-parts", str(MAX_LIST_KEYS)),
-                ("encoding-type", "url")])
-            page, following = self._requester.call(request, lambda answer: xml.parse_list_parts(answer.read()))
-            found += page
-            marker = advance(marker, following)
-        return tuple(found)
-
     def list_multipart_uploads(self, prefix: str = "") -> Tuple[PendingUpload, ...]:
         found: List[PendingUpload] = []
         marker: Optional[Tuple[str, str]] = ("", "")

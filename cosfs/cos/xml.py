@@ -27,7 +27,6 @@ from cosfs.cos.interface import (
     PendingUpload,
     StoredObject,
     Tags,
-    UploadedPart,
     VersionsPage,
 )
 from cosfs.errors import InvalidAnswer
@@ -233,14 +232,6 @@ def parse_stored(body: bytes, expected: str, *, etag_required: bool = True) -> S
     modified = fields.get("lastmodified")
     return StoredObject(etag, _optional_integer(fields.get("crc64")), fields.get("versionid") or None,
                         parse_time(modified) // 1 if modified else None)
-
-
-def parse_list_parts(body: bytes) -> Tuple[Tuple[UploadedPart, ...], Optional[str]]:
-    """One page, and the marker of the next."""
-    document = _parse(body, "ListPartsResult")
-    parts = tuple(UploadedPart(_integer(row, "PartNumber"), _etag(row), _integer(row, "Size"))
-                  for name, row in document.rows if name == "part")
-    return parts, _required(document.fields, "NextPartNumberMarker") if _is_truncated(document) else None
 
 
 def parse_list_uploads(body: bytes, *, plus_is_space: bool = False,

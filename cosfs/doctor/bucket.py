@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from cosfs.config import MountConfig
 from cosfs.cos.client import BucketClient
 from cosfs.cos.credentials import FoundCredentials
-from cosfs.cos.interface import ObjectHeaders, StoredObject
+from cosfs.cos.interface import CopySource, ObjectHeaders, StoredObject
 from cosfs.cos.renewal import RenewedCredentials
 from cosfs.cos.retry import RetryPolicy
 from cosfs.cos.token_end import SOON_S, span
@@ -37,6 +37,7 @@ SAMPLE_KEYS = 100
 """Rows looked at for an object to read; folders' markers have no content."""
 TEST_NAME = ".cosfs-doctor-"
 TEST_BODY = b"written by cosfs doctor, which removes it again\n"
+_NO_OBJECT = "not tried: no object could be put"
 
 _T = TypeVar("_T")
 _REGION = re.compile(r"cos(?:-internal)?\.([a-z0-9-]+)\.(?:myqcloud\.com|tencentcos\.cn)")
@@ -75,6 +76,7 @@ class Bucket:
             Check(PERMISSIONS, "put", self._put, ("bucket",)),
             Check(PERMISSIONS, "head", self._head, ("bucket",)),
             Check(PERMISSIONS, "get", self._get, ("bucket",)),
+            Check(PERMISSIONS, "copy", self._copy, ("bucket",)),
             Check(PERMISSIONS, "multipart", self._multipart, ("bucket",)),
             Check(PERMISSIONS, "delete", self._delete, ("bucket",)),
         ]
@@ -195,9 +197,33 @@ class Bucket:
             raise
         return ok(f"tried on {key}")
 
+    def _copy(self) -> Outcome:
+        if not self._writes():
+            return self._not_tried()
+        if not self._copies():
+            return skipped("not needed by a mount with nocopyapi")
+        if not self._left_object:
+            return skipped(_NO_OBJECT)
+        self._or_without_copies("copying objects", "PutObjectCopy", lambda: self._note(
+            self._usable().copy_object(self._test_key, self._test_key, headers=ObjectHeaders())))
+        return ok("copied the object onto itself, as a change of its mode does")
+
+    def _copies(self) -> bool:
+        return self._config.filesystem.server_copies
+
+    def _or_without_copies(self, what: str, action: str, call: Callable[[], object]) -> None:
+        try:
+            self._permitted(what, action, call)
+        except MountError as exc:
+            if isinstance(exc.__cause__, AccessDenied):
+                raise MountError(f"{exc}, or mount with nocopyapi") from exc.__cause__
+            raise
+
     def _multipart(self) -> Outcome:
         if not self._writes():
             return self._not_tried()
+        if not self._config.filesystem.multipart:
+            return skipped("not needed by a mount with nomultipart")
         client, key = self._usable(), self._test_key
         upload_id = self._begun()
         part = self._permitted("sending parts", "UploadPart", lambda: client.upload_part(key, upload_id, 1, TEST_BODY))
@@ -206,6 +232,9 @@ class Bucket:
                         lambda: self._note(client.complete_multipart_upload(key, upload_id, [part])))
         self._left_upload = None
         upload_id = self._begun()
+        if self._copies():
+            self._or_without_copies("copying parts of objects", "UploadPartCopy", lambda: client.upload_part_copy(
+                key, upload_id, 1, CopySource(key, 0, len(TEST_BODY))))
         try:
             self._permitted("aborting multipart uploads", "AbortMultipartUpload",
                             lambda: client.abort_multipart_upload(key, upload_id))
@@ -226,17 +255,29 @@ class Bucket:
         if not self._writes():
             return self._not_tried()
         if not self._left_object:
-            return skipped("not tried: no object could be put")
+            return skipped(_NO_OBJECT)
         try:
             self._permitted("deleting objects", "DeleteObject", lambda: self._usable().delete_object(self._test_key))
         except MountError as exc:
             self._told.add(self._test_key)
             raise MountError(f"{exc}, and delete {self._test_key}") from exc
         self._left_object = False
+        notes = ["deleted it again"]
+        advice = []
+        try:
+            self._permitted("deleting several objects at once", "DeleteMultipleObjects",
+                            lambda: self._usable().delete_objects([self._test_key]))
+        except MountError as exc:
+            if not isinstance(exc.__cause__, AccessDenied):
+                raise
+            reason, _, grant = str(exc).partition("; ")
+            notes.append(f"{reason}, so removed files leave one by one")
+            advice.append(grant)
         if self._versioned:
-            return warning(f"deleted it again; the bucket keeps versions, and so those of {self._test_key} stay",
-                           "remove them in the console, or by a lifecycle rule")
-        return ok("deleted it again")
+            notes.append(f"the bucket keeps versions, and so those of {self._test_key} stay")
+            advice.append("remove them in the console, or by a lifecycle rule")
+        text = "; ".join(notes)
+        return warning(text, "; ".join(advice)) if advice else ok(text)
 
     def _writes(self) -> bool:
         return self._write_test and not self._config.filesystem.read_only

@@ -6,6 +6,9 @@ where the caller cannot tell a removal from the first half of a replacement (ope
 when a new object takes the key within the moment, nothing has to be deleted, and there is no time at
 which the name is missing.
 
+Keys that may not delete several objects at once (that is a permission of its own, name/cos:DeleteMultipleObjects)
+delete one by one.
+
 When a batch fails the failed names come back (``on_failure``), and the burst is over: the next removal is
 waited for again.
 
@@ -21,8 +24,8 @@ import time
 from contextlib import contextmanager
 from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Set
 
-from cosfs.cos.interface import ObjectClient
-from cosfs.errors import CosException
+from cosfs.cos.interface import DeleteFailure, ObjectClient
+from cosfs.errors import AccessDenied, CosException, CosServiceError
 from cosfs.units import MAX_LIST_KEYS
 
 log = logging.getLogger(__name__)
@@ -177,7 +180,7 @@ class DeleteQueue:
                 if len(chunk) == 1:
                     self._client.delete_object(chunk[0])
                     continue
-                failures = self._client.delete_objects(chunk)
+                failures = delete_together(self._client, chunk)
             except CosException as exc:
                 log.error("%d removed files could not be deleted and are back, the first is %r: %s",
                           len(chunk), chunk[0], exc)
@@ -191,3 +194,23 @@ class DeleteQueue:
             with self._changed:
                 self._burst_until_s = float("-inf")
         return failed
+
+
+def delete_together(client: ObjectClient, keys: Sequence[str]) -> Sequence[DeleteFailure]:
+    """Delete up to 1,000 objects with one request, or, where that is denied, with one for each.
+
+    Returns those that are still there. Raises: AccessDenied, when the first may not be deleted either; other
+    CosExceptions of the first kind of request.
+    """
+    try:
+        return client.delete_objects(keys)
+    except AccessDenied as exc:
+        client.delete_object(keys[0])
+        log.info("%d objects are deleted one by one: %s", len(keys), exc)
+    failures = []
+    for key in keys[1:]:
+        try:
+            client.delete_object(key)
+        except CosServiceError as exc:
+            failures.append(DeleteFailure(key, exc.code, exc.get_error_msg()))
+    return failures

@@ -22,6 +22,7 @@ from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence,
 from cosfs.cos.interface import ObjectInfo
 from cosfs.errors import CosfsError, ObjectNotFound, service_error
 from cosfs.filesystem.context import Context
+from cosfs.filesystem.deletes import delete_together
 from cosfs.filesystem.progress import Progress
 from cosfs.filesystem.rename_journal import (
     COPYING,
@@ -249,7 +250,7 @@ def delete_all(context: Context, keys: Iterable[str]) -> None:
     rest = iter(keys)
 
     def delete(chunk: List[str]) -> None:
-        failures = context.client.delete_objects(chunk)
+        failures = delete_together(context.client, chunk)
         if failures:
             failure = failures[0]
             status = 403 if failure.code == "AccessDenied" else 409

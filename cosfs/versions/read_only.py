@@ -95,9 +95,6 @@ class ReadOnlyClient:
     def abort_multipart_upload(self, key: str, upload_id: str) -> None:
         _refuse(key)
 
-    def list_parts(self, key: str, upload_id: str) -> Tuple[UploadedPart, ...]:
-        return ()
-
     def list_multipart_uploads(self, prefix: str = "") -> Tuple[PendingUpload, ...]:
         return ()
 

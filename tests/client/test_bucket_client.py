@@ -166,9 +166,6 @@ def test_multipart_with_part_copy(client):
         client.upload_part("m/new", upload_id, 1, memoryview(new)),
         client.upload_part_copy("m/new", upload_id, 2, CopySource("m/old", 512, 512 + MIB, source.etag)),
         client.upload_part("m/new", upload_id, 3, b"the end")]
-    listed = client.list_parts("m/new", upload_id)
-    assert [(part.number, part.etag, part.size_bytes) for part in listed] == [
-        (part.number, part.etag, part.size_bytes) for part in parts]
     stored = client.complete_multipart_upload("m/new", upload_id, parts)
 
     expected = new + old[512:512 + MIB] + b"the end"

@@ -82,7 +82,7 @@ def test_names_come_back_with_a_log_line_when_a_batch_fails(client, filesystem, 
     for name in ("a", "d/b", "d/c", "e"):
         client.add(name, b"x")
     names(filesystem, "/d")
-    client.fail("delete_objects", error(403, "AccessDenied"))
+    client.fail("delete_objects", error(500, "InternalError"))
     for path in ("/a", "/d/b", "/d/c"):
         filesystem.unlink(path)
     filesystem.rmdir("/d")
@@ -94,6 +94,41 @@ def test_names_come_back_with_a_log_line_when_a_batch_fails(client, filesystem, 
     client.fail("delete_object", error(403, "AccessDenied"))
     with pytest.raises(AccessDenied):  # the burst is over: this one is waited for
         filesystem.unlink("/e")
+
+
+def test_keys_that_may_not_delete_several_objects_at_once_delete_one_by_one(client, filesystem):
+    for number in range(5):
+        client.add(f"f{number}", b"x")
+    client.fail("delete_objects", error(403, "AccessDenied"))
+    for number in range(5):
+        filesystem.unlink(f"/f{number}")
+    filesystem.fsyncdir()
+    assert not client.objects
+    assert (client.count("delete_objects"), client.count("delete_object")) == (1, 5)
+
+
+def test_what_cannot_be_deleted_one_by_one_either_comes_back(client, filesystem, expected_logs):
+    expected_logs("could not be deleted")
+    for name in ("a", "b", "c", "d"):
+        client.add(name, b"x")
+    filesystem.unlink("/a")
+    client.fail("delete_objects", error(403, "AccessDenied"))
+    client.fail("delete_object", error(403, "AccessDenied"), nth=2)
+    for name in ("b", "c", "d"):
+        filesystem.unlink("/" + name)
+    filesystem.fsyncdir()
+    assert sorted(client.objects) == names(filesystem, "/") == ["c"]
+    client.fail("delete_objects", error(403, "AccessDenied"))
+    client.fail("delete_object", error(403, "AccessDenied"), nth=2)
+    client.add("e", b"x")
+    client.add("f", b"x")
+    filesystem.refresh("/")
+    for name in ("c", "e", "f"):  # nothing is tried where the first is denied
+        filesystem.unlink("/" + name)
+    before = client.count("delete_object")
+    filesystem.fsyncdir()
+    assert sorted(client.objects) == names(filesystem, "/") == ["e", "f"]
+    assert client.count("delete_object") == before + 1
 
 
 def test_one_key_that_a_batch_refuses_comes_back_alone(client, filesystem, expected_logs):

@@ -97,6 +97,16 @@ def test_rename_of_500_files_costs_at_most_510_requests_with_the_lookups(
     assert sum(spent.values()) <= 510, spent
 
 
+def test_rename_with_keys_that_may_not_delete_several_objects_at_once(
+        client: Service, start: Callable[..., CosFilesystem]) -> None:
+    add_tree(client)
+    before = client.contents()
+    client.fail("delete_objects", error(403, "AccessDenied"))
+    start().rename("/d", "/e")
+    assert client.contents() == renamed(before)
+    assert (client.count("delete_objects"), client.count("delete_object")) == (1, 6)
+
+
 def test_rename_of_a_file_in_a_fresh_mount_takes_four_requests_with_the_lookups(
         client: Service, start: Callable[..., CosFilesystem]) -> None:
     client.add("one", b"1" * 100_000)

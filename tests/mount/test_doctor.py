@@ -35,7 +35,7 @@ def test_all_is_well_and_nothing_is_changed(doctor: Doctor, client: ObjectClient
     found = doctor.findings(f"use_cache={doctor.folder / 'cache'}")
 
     assert states(found, NETWORK) == ["ok"] * 6
-    assert states(found, PERMISSIONS) == ["ok", "skipped", "ok", "ok", "skipped", "skipped"]
+    assert states(found, PERMISSIONS) == ["ok", "skipped", "ok", "ok", "skipped", "skipped", "skipped"]
     assert found["get"]["text"] == f"tried on {doctor.prefix}file"
     assert found["put"] == {"section": "Permissions", "check": "put", "state": "skipped", "text": "not tried",
                             "next": "add --write-test, which writes and removes one object"}
@@ -78,7 +78,7 @@ def test_what_depends_on_a_failure_is_skipped_and_the_rest_is_looked_at(doctor: 
     assert states(found, NETWORK) == ["ok", "ok", "failure", "skipped", "skipped", "skipped"]
     assert found["tls"]["text"] == "not checked: it needs tcp"
     assert "Connection refused" in found["tcp"]["text"]
-    assert states(found, ["bucket", *PERMISSIONS]) == ["skipped"] * 7
+    assert states(found, ["bucket", *PERMISSIONS]) == ["skipped"] * 8
     assert states(found, ["keys", "device", "mount point"]) == ["ok"] * 3
 
 

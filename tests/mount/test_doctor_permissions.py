@@ -31,12 +31,12 @@ def wait_for(probe: Callable[[], Any], what: str) -> None:
 def test_writing_is_tried_below_the_prefix_and_undone(doctor: Doctor, client: ObjectClient) -> None:
     found = doctor.findings(switches=["--write-test"])
 
-    assert states(found, PERMISSIONS) == ["ok"] * 6
+    assert states(found, PERMISSIONS) == ["ok"] * 7
     changes = [request for request in doctor.server.requests() if request["method"] not in READING]
     assert [request["op"] for request in changes] == [
-        "put_object", "create_multipart_upload", "upload_part", "complete_multipart_upload", "create_multipart_upload",
-        "abort_multipart_upload", "delete_object"]
-    [key] = {request["key"] for request in changes}
+        "put_object", "copy_object", "create_multipart_upload", "upload_part", "complete_multipart_upload",
+        "create_multipart_upload", "upload_part_copy", "abort_multipart_upload", "delete_object", "delete_objects"]
+    [key] = {request["key"] for request in changes if request["op"] != "delete_objects"}
     assert key.startswith(f"{doctor.prefix}.cosfs-doctor-")
     assert client.list_objects(doctor.prefix).objects == ()
     assert [key for key, _ in doctor.server.pending_uploads() if key.startswith(doctor.prefix)] == []
@@ -50,14 +50,15 @@ def test_a_read_only_mount_needs_no_writing(doctor: Doctor) -> None:
 
 
 ACTIONS = {"list": "GetBucket", "put": "PutObject", "get": "GetObject", "multipart": "InitiateMultipartUpload",
-           "delete": "DeleteObject"}
+           "delete": "DeleteObject", "copy": "PutObjectCopy"}
 
 
 @pytest.mark.parametrize(("denied", "skipped"), [
     ({"list": "list_objects", "get": "get_object", "multipart": "create_multipart_upload"}, []),
-    ({"put": "put_object"}, []),
-    ({"put": "put_object", "multipart": "create_multipart_upload"}, ["delete"]),
+    ({"put": "put_object"}, ["copy"]),
+    ({"put": "put_object", "multipart": "create_multipart_upload"}, ["copy", "delete"]),
     ({"delete": "delete_object"}, []),
+    ({"copy": "copy_object"}, []),
 ])
 def test_a_missing_permission_is_named(doctor: Doctor, client: ObjectClient, denied: Dict[str, str],
                                        skipped: List[str]) -> None:
@@ -71,12 +72,13 @@ def test_a_missing_permission_is_named(doctor: Doctor, client: ObjectClient, den
     for name in denied:
         assert "is denied (AccessDenied)" in found[name]["text"]
         grant = f"grant name/cos:{ACTIONS[name]} on {doctor.server.bucket}/{doctor.prefix}*"
-        assert re.fullmatch(re.escape(grant) + (rf", and delete {doctor.prefix}\.cosfs-doctor-\w{{32}}"
-                                                if name == "delete" else ""), found[name]["next"])
+        more = {"delete": rf", and delete {doctor.prefix}\.cosfs-doctor-\w{{32}}", "copy": ", or mount with nocopyapi"}
+        assert re.fullmatch(re.escape(grant) + more.get(name, ""), found[name]["next"])
 
 
 @pytest.mark.parametrize(("op", "action"), [
-    ("upload_part", "UploadPart"), ("complete_multipart_upload", "CompleteMultipartUpload")])
+    ("upload_part", "UploadPart"), ("complete_multipart_upload", "CompleteMultipartUpload"),
+    ("upload_part_copy", "UploadPartCopy")])
 def test_each_step_of_an_upload_is_tried_and_what_it_leaves_is_removed(doctor: Doctor, client: ObjectClient, op: str,
                                                                        action: str) -> None:
     doctor.server.set_faults(f"kind=status,status=403,code=AccessDenied,op={op}")
@@ -87,6 +89,26 @@ def test_each_step_of_an_upload_is_tried_and_what_it_leaves_is_removed(doctor: D
     assert found["multipart"]["next"].startswith(f"grant name/cos:{action} on ")
     assert client.list_objects(doctor.prefix).objects == ()
     assert [key for key, _ in doctor.server.pending_uploads() if key.startswith(doctor.prefix)] == []
+
+
+def test_keys_that_may_not_delete_several_objects_at_once_are_warned(doctor: Doctor, client: ObjectClient) -> None:
+    doctor.server.set_faults("kind=status,status=403,code=AccessDenied,op=delete_objects")
+
+    found = doctor.findings(switches=["--write-test"])
+
+    assert found["delete"]["state"] == "warning"
+    assert "deleting several objects at once is denied (AccessDenied)" in found["delete"]["text"]
+    assert found["delete"]["next"].startswith("grant name/cos:DeleteMultipleObjects on ")
+    assert client.list_objects(doctor.prefix).objects == ()
+
+
+def test_what_a_mount_does_without_is_not_tried(doctor: Doctor) -> None:
+    found = doctor.findings("nocopyapi,nomultipart", switches=["--write-test"])
+
+    assert (found["copy"]["text"], found["multipart"]["text"]) == (
+        "not needed by a mount with nocopyapi", "not needed by a mount with nomultipart")
+    changes = {request["op"] for request in doctor.server.requests() if request["method"] not in READING}
+    assert changes == {"put_object", "delete_object", "delete_objects"}
 
 
 def test_what_cannot_be_removed_is_told(doctor: Doctor, client: ObjectClient) -> None:

@@ -11,7 +11,7 @@ from tests.support.server import CosServer
 
 READING = {"HEAD", "GET"}
 NETWORK = ["endpoint", "dns", "tcp", "tls", "answer", "clock"]
-PERMISSIONS = ["list", "put", "head", "get", "multipart", "delete"]
+PERMISSIONS = ["list", "put", "head", "get", "copy", "multipart", "delete"]
 Findings = Dict[str, Dict[str, str]]
 
 

@@ -318,11 +318,6 @@ class MemoryClient(ObjectClient):
         with self._lock:
             self._uploads.pop(upload_id, None)
 
-    def list_parts(self, key: str, upload_id: str) -> Tuple[UploadedPart, ...]:
-        self._enter("list_parts", key)
-        with self._lock:
-            return tuple(part for _, (_, part) in sorted(self._upload(key, upload_id).parts.items()))
-
     def list_multipart_uploads(self, prefix: str = "") -> Tuple[PendingUpload, ...]:
         self._enter("list_multipart_uploads", prefix)
         with self._lock:
