@@ -32,6 +32,7 @@ from cosfs.daemon import (
     reopen_log,
     run_in_background,
 )
+from cosfs.dead_mounts import clear_dead_mounts
 from cosfs.errors import CosException
 from cosfs.exposition import served
 from cosfs.filesystem import ControlledFilesystem, CosFilesystem, Listed, Recovered, shown_settings, waiting_files
@@ -40,7 +41,6 @@ from cosfs.fuse_library import find_binding
 from cosfs.log_levels import cycle_level
 from cosfs.metrics import About, Refusals, RequestMeter
 from cosfs.mount_process import announce
-from cosfs.mount_table import clear_dead_mounts
 from cosfs.network_wait import wait_for_network
 from cosfs.operations import CosOperations
 from cosfs.preflight import MountError, check_bucket, check_local, proxies_of, source_of

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from cosfs.config import ConnectionConfig, MountConfig
 from cosfs.cos.endpoint import DEFAULT_PORTS, with_scheme, without_login
 from cosfs.cos.interface import BucketInfo, ListPage, ObjectClient
+from cosfs.dead_mounts import is_dead
 from cosfs.errors import (
     BucketNotFound,
     CosException,
@@ -98,6 +99,9 @@ def check_cache_folder(folder: str, connection: ConnectionConfig) -> None:
 
 def check_mount_point(path: str, *, nonempty: bool) -> None:
     """Raises: MountError."""
+    mounted = mount_at(path)
+    if mounted is not None and mounted.kind == KIND and not is_dead(mounted):  # nor asked: it may not answer
+        raise MountError(f"{path} is mounted already; unmount it first with: fusermount -u {path}")
     try:
         mode = os.stat(path).st_mode
         entries = os.listdir(path) if stat.S_ISDIR(mode) else []
@@ -105,9 +109,6 @@ def check_mount_point(path: str, *, nonempty: bool) -> None:
         raise MountError(_unreachable(path, exc)) from exc
     if not stat.S_ISDIR(mode):
         raise MountError(f"mount point {path} is not a folder; give a folder")
-    mounted = mount_at(path)
-    if mounted is not None and mounted.kind == KIND:
-        raise MountError(f"{path} is mounted already; unmount it first with: fusermount -u {path}")
     if entries and not nonempty:
         raise MountError(f"mount point {path} is not empty; give an empty folder or add -o nonempty")
     if os.geteuid() != 0 and not os.access(path, os.W_OK):

@@ -9,8 +9,9 @@ from typing import Dict, List, Sequence, Tuple
 from cosfs.cli.mount import CommandLine, UsageError, build, carry_out, one_line, reported, scan
 from cosfs.cli.mounts_file import Section, apply, read, usual_files
 from cosfs.config import MountConfig
+from cosfs.dead_mounts import is_dead
 from cosfs.errors import CosfsError
-from cosfs.mount_table import KIND, is_dead, mount_at
+from cosfs.mount_table import KIND, mount_at
 
 HELP = """\
 usage: cosfs mount NAME [-o OPTION[,OPTION...]] [-fsd] [--config FILE]
@@ -120,7 +121,7 @@ def _prepare(section: Section, switches: Sequence[str]) -> Tuple[MountConfig, Co
 
 def _mounted(section: Section) -> bool:
     entry = mount_at(section.mount_point)
-    return entry is not None and entry.kind == KIND and not is_dead(section.mount_point)
+    return entry is not None and entry.kind == KIND and not is_dead(entry)
 
 
 def _list(sections: Dict[str, Section]) -> int:

@@ -16,10 +16,11 @@ from typing import List, NoReturn, Optional, Sequence
 
 from cosfs.cli.mount import UsageError, reported
 from cosfs.cli.values import seconds
+from cosfs.dead_mounts import detach_dead, is_dead, unmount_command
 from cosfs.errors import CosfsError
 from cosfs.filesystem import Listed, files_in_journal
 from cosfs.mount_process import Process, mounted_elsewhere, serving_process, users_of
-from cosfs.mount_table import KIND, MountEntry, detach_dead, is_dead, mount_at, mounts, unmount_command
+from cosfs.mount_table import KIND, MountEntry, mount_at, mounts
 
 DESCRIPTION = """\
 Unmount a mount of cosfs and wait until its process has ended: files that a
@@ -73,7 +74,7 @@ def _run(options: argparse.Namespace) -> int:
 def _unmount(path: str, limit_s: Optional[float]) -> int:
     entry = _find(path)
     os.chdir("/")  # a command that was started in the mount must not itself keep it in use
-    dead = is_dead(entry.point)
+    dead = is_dead(entry)
     process = None if dead else serving_process(entry)
     journal = process.journal_folder() if process else None
     waiting = _waiting(journal)

@@ -19,7 +19,8 @@ import pytest
 
 from cosfs.cli import mount_helper, systemd_unit
 from cosfs.cos.interface import ObjectClient
-from cosfs.mount_table import is_dead
+from cosfs.dead_mounts import is_dead
+from cosfs.mount_table import mount_at
 from tests.conftest import require_fuse
 from tests.mount.test_command import LIMIT_S, Command, wait_until
 from tests.support.mount import REPOSITORY, write_command
@@ -158,7 +159,9 @@ def killed(command: Command) -> None:
     assert command.run(command.words()).returncode == 0
     [daemon] = command.daemons()
     os.kill(daemon, signal.SIGKILL)
-    wait_until(lambda: is_dead(str(command.point)), "dead mount")
+    entry = mount_at(str(command.point))
+    assert entry is not None
+    wait_until(lambda: is_dead(entry), "dead mount")
 
 
 @contextmanager

@@ -15,8 +15,9 @@ import pytest
 
 from cosfs.cli import main, mount_helper
 from cosfs.cos.interface import ObjectClient
+from cosfs.dead_mounts import is_dead
 from cosfs.mount_process import mounted_elsewhere
-from cosfs.mount_table import MountEntry, is_dead
+from cosfs.mount_table import MountEntry, mount_at
 from tests.conftest import require_fuse
 from tests.mount.test_command import LIMIT_S, Command, wait_until
 from tests.support.mount import REPOSITORY
@@ -271,12 +272,35 @@ def test_a_dead_mount_is_unmounted_also_while_a_program_has_something_open_there
     (command.point / "used").write_bytes(b"content")
     held = os.open(command.point / "used", os.O_RDONLY)
     os.kill(daemon, signal.SIGKILL)
-    wait_until(lambda: is_dead(str(command.point)), "dead mount")
+    entry = mount_at(str(command.point))
+    assert entry is not None
+    wait_until(lambda: is_dead(entry), "dead mount")
     status, [line] = umount(command.point)
     with pytest.raises(OSError, match="not connected"):
         os.close(held)
     assert status == 0
     assert line.startswith(f"cosfs: {command.point} was a dead mount: its process had ended before")
+    assert not command.mounted()
+
+
+def test_a_mount_that_does_not_answer_is_unmounted(command: Command, umount: Umount) -> None:
+    daemon = mounted(command, "stat_cache_expire=0")  # nor does the kernel answer for it
+    file = command.folder / "mounts.conf"
+    file.write_text(f"[one]\nbucket = {command.server.bucket}\nmountpoint = {command.point}\n")
+    os.kill(daemon, signal.SIGSTOP)
+    try:
+        listed = subprocess.run([sys.executable, "-m", "cosfs", "mount", "--list", "--config", str(file)],
+                                cwd=REPOSITORY, check=True, capture_output=True, text=True, timeout=LIMIT_S)
+        again = command.run(command.words())
+        status, [line] = umount("-t", "0.2", command.point)
+    finally:
+        os.kill(daemon, signal.SIGCONT)
+    assert listed.stdout == f"one: {command.server.bucket} on {command.point}, mounted ({file})\n"
+    assert (again.returncode, again.stderr.splitlines()[-1]) == (
+        1, f"cosfs: {command.point} is mounted already; unmount it first with: fusermount -u {command.point}")
+    assert (status, line) == (1, f"cosfs: {command.point} is unmounted, but after 0.2 s its process {daemon} has not "
+                                 "ended; it goes on")
+    wait_until(lambda: not command.daemons(), "end of the process")
     assert not command.mounted()
 
 
@@ -302,7 +326,7 @@ os.setgid(65534)
 os.setuid(65534)
 ctypes.CDLL(None).prctl(4, 1)  # PR_SET_DUMPABLE: /proc is this user's again
 if sys.argv[1] == "wait":
-    while not cosfs.mount_table.is_dead(sys.argv[2]):
+    while not cosfs.dead_mounts.is_dead(cosfs.mount_table.mount_at(sys.argv[2])):
         pass
 elif sys.argv[1] == "write":
     with open(sys.argv[2], "w") as file:

@@ -24,7 +24,7 @@ LEVELS: Tuple[Tuple[str, ...], ...] = (
     ("operations", "fuse_callbacks", "fuse_binding", "fuse3_binding", "read_ahead", "caller",
      "scanner_guard", "updatedb_conf"),
     ("daemon", "signals", "exposition", "preflight", "snapshot", "fuse_library", "mount_table", "mount_process",
-     "network_wait", "systemd", "mount", "doctor"),
+     "dead_mounts", "network_wait", "systemd", "mount", "doctor"),
     ("cli", "__main__"),
 )
 """Lowest first; a name stands for the module and all below it, the longest match counts."""
