@@ -56,6 +56,12 @@ def test_v4_copy_names_its_source_by_bucket_and_key():
         assert sent["x-amz-metadata-directive"] == "REPLACE"
 
 
+def test_no_empty_marker_asks_for_the_first_page_of_versions():
+    with RawServer(answer(200, b"<ListVersionsResult></ListVersionsResult>")) as server:
+        v4_client(server).list_object_versions("p/")
+        assert "prefix=p%2F" in server.requests[0].target and "marker" not in server.requests[0].target
+
+
 def test_v4_head_404_without_request_id_is_absence():
     with RawServer(answer(404, x_cos_request_id=None, Content_Type="text/html")) as server, \
             pytest.raises(ObjectNotFound):

@@ -132,6 +132,22 @@ def test_moto(scenario: Scenario, moto: Bench) -> None:
     moto.run(scenario)
 
 
+def test_all_old_versions_that_moto_keeps_are_shown(tmp_path: Path) -> None:
+    require_fuse()
+    with MotoServer(tmp_path / "server") as server:
+        client = server.client()
+        client.put_bucket_versioning(Bucket=server.bucket, VersioningConfiguration={"Status": "Enabled"})
+        for key, bodies in (("first", "abc"), ("second", "de")):
+            for body in bodies:
+                client.put_object(Bucket=server.bucket, Key=key, Body=body.encode())
+        client.delete_object(Bucket=server.bucket, Key="second")
+        client.close()
+        with mount_of(server, tmp_path / "mount") as mount:
+            versions = mount.point / ".versions"
+            found = sorted(path.read_text() for path in versions.glob("*/*"))
+    assert found == ["a", "b", "d", "e"]  # what is there now is no old version
+
+
 @pytest.mark.parametrize("scenario", suited(RcloneServer), ids=lambda scenario: scenario.name[5:])
 def test_rclone_without_directory_markers(scenario: Scenario, rclone: RcloneServer, tmp_path: Path) -> None:
     prefix = f"t{next(_numbers)}/"
