@@ -99,10 +99,11 @@ class ArchiveGate:
             raise self._restoring(info, path, self._order)
         raise self._told(info, path, state)
 
-    def refused(self, info: Optional[ObjectInfo], exc: CosException, path: Optional[str] = None) -> NotRestored:
+    def refused(self, info: Optional[ObjectInfo], exc: CosException, path: Optional[str] = None, *,
+                opens: bool = False) -> NotRestored:
         """What to raise when the service has refused to give, or to copy, bytes of an object for being archived.
 
-        ``info``: None when it is not known which.
+        ``info``: None when it is not known which. ``opens``: as for ``check``.
         """
         if info is None:
             return NotRestored(str(exc))
@@ -110,7 +111,10 @@ class ArchiveGate:
             self._states.forget((info.key, info.etag))  # HEAD tells
         else:
             self._states.note((info.key, info.etag), Restored.NO)
-        return self._told(info, self._path(info) if path is None else path, Restored.NO)
+        path = self._path(info) if path is None else path
+        if opens and self._order is not None and self._claim((info.key, info.etag)):
+            return self._restoring(info, path, self._order)
+        return self._told(info, path, Restored.NO)
 
     def restore(self, info: ObjectInfo, path: str, order: RestoreOrder) -> None:
         """Have an object restored, or its restored copy kept longer; waits for its turn. No error when that goes on.

@@ -12,12 +12,14 @@ The commit, and the locks, are in the lower half (storedfile.py).
 from __future__ import annotations
 
 import logging
+import stat
 from typing import Callable, List, Optional, Tuple, Union
 
 from cosfs.cos.interface import ObjectInfo
 from cosfs.errors import (
     CosfsError,
     FileTooLarge,
+    NotRestored,
     ObjectArchived,
     ObjectExists,
     ObjectNotFound,
@@ -71,7 +73,7 @@ class OpenFile(StoredFile):
             except NotReadable:
                 self._commit_sent()
             except ObjectArchived as exc:
-                raise self._context.archive.refused(self.base, exc, self.path) from exc
+                raise self._not_restored(exc) from exc
             except (PreconditionFailed, ObjectNotFound) as exc:
                 if not self._serve_new_version(version):
                     raise StaleHandle(f"{self.path} changed in the bucket while it was open") from exc
@@ -93,10 +95,14 @@ class OpenFile(StoredFile):
             else:
                 self._check_version()
         except ObjectArchived as exc:
-            raise self._context.archive.refused(self.base, exc, self.path) from exc
+            raise self._not_restored(exc) from exc
         except (PreconditionFailed, ObjectNotFound, StaleHandle) as exc:
             self._context.cache.forget(self.path)
             raise StaleHandle(f"{self.path} has changed in the bucket") from exc
+
+    def _not_restored(self, exc: ObjectArchived) -> NotRestored:
+        """What a reader is told; listings, which read symbolic links, start no restore."""
+        return self._context.archive.refused(self.base, exc, self.path, opens=stat.S_ISREG(self.attributes.mode))
 
     def _is_on_disk(self) -> bool:
         """Whether the data cache has the first bytes, so that reading them makes no request."""

@@ -157,6 +157,21 @@ def test_with_the_option_opening_starts_a_restore_once_and_says_how_long_it_take
     assert mount.read("/a") == bytes(100)
 
 
+def test_what_the_service_alone_knows_to_be_archived_is_restored_by_the_first_open(make: Callable[..., Mount],
+                                                                                  lines: Lines) -> None:
+    mount = make(restore=WEEK)
+    mount.client.hidden = ("INTELLIGENT_TIERING",)
+    mount.client.add_archived("small", 1000, "INTELLIGENT_TIERING")
+    mount.client.add_archived("large", 8 * MIB, "INTELLIGENT_TIERING")
+    for name in ("small", "large"):
+        with pytest.raises(NotRestored):
+            mount.filesystem.open("/" + name, os.O_RDONLY)
+    assert [call.key for call in mount.client.calls_of("restore_object")] == ["small", "large"]
+    assert all("; its restore was started, for 7 days, " in line for line in lines()) and len(lines()) == 2
+    mount.restored("/small")
+    assert len(mount.read("/small")) == 1000
+
+
 def test_a_restore_that_goes_on_already_is_as_good_as_one_that_is_started(make: Callable[..., Mount]) -> None:
     mount = make(restore=WEEK)
     mount.client.add_archived("f")
