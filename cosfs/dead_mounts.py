@@ -1,7 +1,7 @@
 """Dead mounts of cosfs: which are, and clearing them.
 
 A mount is dead when the process that served it has ended without unmounting: everything there fails with ENOTCONN.
-One whose process is there is not dead, and is not asked: it may take long to answer, or never do.
+One whose process serves it is not dead, and is not asked: it may take long to answer, or never do.
 Used before a mount (cosfs/mount.py) and by ``cosfs umount``.
 """
 
@@ -31,14 +31,17 @@ _HELPER_LIMIT_S = 30.0
 def is_dead(entry: MountEntry) -> bool:
     """Whether a mount is dead. Blocks as long as it takes to answer where its process is not found."""
     process = serving_process(entry)
-    return not (process is not None and process.lives) and _is_cut_off(entry.point)
+    return not (process is not None and process.serves) and _is_cut_off(entry.point)
 
 
 def _is_cut_off(path: str) -> bool:
-    """Whether the path lies in a mount that nobody serves. Blocks as long as one that is served takes to answer."""
+    """Whether the path lies in a mount that nobody serves. Blocks as long as one that is served takes to answer.
+
+    (The kernel may know the attributes of its root still; for statvfs(2) it asks.)
+    """
     while True:
         try:
-            os.stat(path)
+            os.statvfs(path)
         except OSError as exc:
             if exc.errno == errno.ECONNABORTED:  # it has died while it was asked
                 continue

@@ -55,6 +55,12 @@ class Process:
         found = _state(self.pid)
         return found is not None and found[1] == self.started and found[0] not in "ZX"
 
+    @property
+    def serves(self) -> bool:
+        """Whether it has the FUSE device open. One that is ending, or has lost its mount, has not; False for another
+        user's process."""
+        return any(target.endswith("/fuse") for _, target in _links(self.pid, "fd"))
+
     def wait(self, limit_s: float) -> bool:
         """Block until it has ended, or the limit is over; returns whether it has.
 
