@@ -1,4 +1,4 @@
-"""fusepy, on libfuse 2: the binding that a mount uses by default. The only module that imports ``fuse``.
+"""fusepy, on libfuse 2: the binding that comes with the package. The only module that imports ``fuse``.
 
 fusepy knows libfuse's structures; what libfuse calls are ``Callbacks``, and for rare operations fusepy's own methods.
 Those decode names strictly: so they are told a codec of their own.

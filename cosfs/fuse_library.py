@@ -1,12 +1,14 @@
 """Which FUSE library serves a mount: the one place that chooses between the bindings.
 
-fusepy on libfuse 2 comes with the package and is the default; mfusepy on libfuse 3 is an extra. Importing a binding
-loads its library, so neither is imported before it is wanted.
+fusepy on libfuse 2 comes with the package; mfusepy on libfuse 3 is an extra, and used where it is installed. Importing
+a binding loads its library, so neither is imported before it is wanted.
 """
 
 from __future__ import annotations
 
-from typing import List, Optional
+import os
+import shutil
+from typing import List, Optional, Tuple
 
 from cosfs.fuse_callbacks import Binding
 from cosfs.preflight import MountError
@@ -16,15 +18,23 @@ _MISSING_3 = "install them with: pip install 'cosfs-fuse[fuse3]', apt-get instal
 
 
 def find_binding(libfuse: Optional[int] = None) -> Binding:
-    """The binding for that major version of libfuse; None: 2 if it is there, else 3. Raises: MountError."""
+    """The binding for that major version of libfuse; None: the first preferred one that is there.
+
+    Raises: MountError.
+    """
     missing: List[str] = []
-    for version, load, remedy in ((2, _fusepy, _MISSING_2), (3, _mfusepy, _MISSING_3)):
-        if libfuse in (None, version):
-            try:
-                return load()
-            except (ImportError, OSError) as exc:
-                missing.append(f"libfuse {version} or its Python package is missing ({exc}); {remedy}")
-    raise MountError("; or else: ".join(missing))
+    for version in _preferred() if libfuse is None else (libfuse,):
+        try:
+            return _mfusepy() if version == 3 else _fusepy()
+        except (ImportError, OSError) as exc:
+            remedy = _MISSING_3 if version == 3 else _MISSING_2
+            missing.append(f"libfuse {version} or its Python package is missing ({exc}); {remedy}")
+    raise MountError("; or else: ".join(sorted(missing)))
+
+
+def _preferred() -> Tuple[int, ...]:
+    """Versions in the order in which a mount wants them. Who is not root mounts with libfuse 3 by its own helper."""
+    return (3, 2) if os.geteuid() == 0 or shutil.which("fusermount3") else (2, 3)
 
 
 def _fusepy() -> Binding:

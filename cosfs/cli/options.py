@@ -145,7 +145,7 @@ MOUNTING = _section(
             "2026-11-28, its begin; @ and seconds since 1970; or -30m, -2h, -3d, -1w: so long ago", "mount.snapshot_s",
             SNAPSHOT_TIME),
     _option("libfuse", "2 or 3: which version of the FUSE library to use; 3 needs cosfs-fuse[fuse3] and brings 1 MiB "
-            "writes and copies on the server by cp; default: 2 if it is installed, else 3", "mount.libfuse",
+            "writes and copies on the server by cp; default: 3 if that is installed, else 2", "mount.libfuse",
             values.choice({"2": 2, "3": 3})),
     _option("max_readahead", "bytes that the kernel reads ahead of a program in a file; over 131072 for root only",
             "mount.read_ahead_bytes", values.whole(4096, 1 << 30), default="524288"),

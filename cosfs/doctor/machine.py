@@ -70,13 +70,13 @@ class Machine:
     def _library(self, version: int) -> Outcome:
         wanted = self._config.libfuse
         try:
-            find_binding(version)
+            binding = find_binding(version)
         except MountError as exc:
             if wanted == version or (wanted is None and version == 2 and not self._has_library(3)):
                 raise
             text, _, advice = str(exc).partition("; ")
             return skipped(f"{text}; a mount uses libfuse {5 - version}", f"to use it, {advice}")
-        used = wanted == version or (wanted is None and (version == 2 or not self._has_library(2)))
+        used = wanted in (None, version) and find_binding(wanted) is binding
         return ok("there, with its Python package" + ("; a mount uses it" if used else ""))
 
     @staticmethod

@@ -143,7 +143,7 @@ def test_wrong_options(command: Command, option: str, line: str) -> None:
 
 
 def test_refusal_of_fuse_is_one_line(command: Command) -> None:
-    line = command.refused("allow_other", "allow_root")
+    line = command.refused("allow_other", "allow_root", "libfuse=2")
     assert line.startswith(f"FUSE refused to mount on {command.point} (fuse: 'allow_other' and 'allow_root' options")
 
 

@@ -114,19 +114,29 @@ def test_options_of_libfuse_2_are_taken(make_mount: MountFactory) -> None:
     assert ",max_read=65536" in Path("/proc/self/mounts").read_text()
 
 
-def test_both_libraries_are_found_and_the_second_is_the_default() -> None:
-    assert find_binding() is find_binding(2) is fuse_binding
-    assert find_binding(3) is fuse3_binding
+def test_both_libraries_are_found_and_the_third_is_the_default() -> None:
+    assert find_binding() is find_binding(3) is fuse3_binding
+    assert find_binding(2) is fuse_binding
 
 
-def test_without_libfuse_2_the_third_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_needs_the_helper_of_libfuse_3_and_has_none_gets_the_second(monkeypatch: pytest.MonkeyPatch,
+                                                                        tmp_path: Path) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_binding() is fuse_binding
+    (tmp_path / "fusermount3").write_text("")
+    (tmp_path / "fusermount3").chmod(0o755)
+    assert find_binding() is fuse3_binding
+
+
+def test_without_libfuse_3_or_its_package_the_second_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> Any:
         raise OSError("Unable to find libfuse")
 
-    monkeypatch.setattr(fuse_library, "_fusepy", missing)
-    assert find_binding() is fuse3_binding
-    with pytest.raises(MountError, match="libfuse2"):
-        find_binding(2)
+    monkeypatch.setattr(fuse_library, "_mfusepy", missing)
+    assert find_binding() is fuse_binding
+    with pytest.raises(MountError, match="fuse3"):
+        find_binding(3)
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from typing import Dict, Iterator, List
 import pytest
 
 from cosfs.cos.interface import ObjectClient
+from cosfs.mount_process import serving_process
+from cosfs.mount_table import mount_at
 from tests.conftest import require_fuse
 from tests.support.mount import REPOSITORY, write_command
 from tests.support.server import CosServer
@@ -118,6 +120,9 @@ def test_mount_with_libfuse_3(shell: Shell, client: ObjectClient) -> None:
 
     assert shell.run(shell.local(mount)) == ""
     (shell.home / "bucket" / "by-libfuse-3").write_text("first")
+    entry = mount_at(str(shell.home / "bucket"))
+    process = None if entry is None else serving_process(entry)
+    assert process is not None and "libfuse3.so" in Path(f"/proc/{process.pid}/maps").read_text()
 
     assert client.head_object("by-libfuse-3").size_bytes == 5
     assert shell.run(block("fusermount -u")) == ""

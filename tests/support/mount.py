@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 MOUNT_LIMIT_S = 30.0
 END_LIMIT_S = 30.0
 FUSE_DEVICE = Path("/dev/fuse")
-LIBFUSE = [f"libfuse={os.environ['COSFS_TEST_LIBFUSE']}"] if "COSFS_TEST_LIBFUSE" in os.environ else []
+LIBFUSE = [f"libfuse={os.environ.get('COSFS_TEST_LIBFUSE', '2')}"]
 """``COSFS_TEST_LIBFUSE=3 bin/test tests/mount`` runs all mount tests with libfuse 3."""
 
 _ALARMING = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b|Traceback \(most recent call last\)|Exception ignored|\bwarning:")
