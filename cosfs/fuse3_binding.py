@@ -12,7 +12,7 @@ import ctypes
 import os
 import threading
 from functools import partial
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Tuple
 
 os.environ.setdefault("FUSE_LIBRARY_NAME", "fuse3")  # where both are installed mfusepy would take libfuse 2
 import mfusepy
@@ -34,13 +34,14 @@ _UNWANTED = _AUTO_INVAL_DATA | _SPLICE | _READDIRPLUS | _HANDLE_KILLPRIV
 does; splicing costs copies when the bytes go to Python; a listing with attributes would ask for those of every file;
 and taking away set-user-id bits on writing is left to the kernel."""
 
-_GONE = frozenset(["big_writes", "atomic_o_trunc", "nonempty", "async_read", "sync_read", "noauto_cache"])
-"""Options of libfuse 2 that are always so in libfuse 3, and sync_read."""
+_GONE = frozenset(["big_writes", "atomic_o_trunc", "nonempty", "async_read", "noauto_cache"])
+"""Options of libfuse 2 that are always so in libfuse 3."""
 _OF_CONNECTION = ("max_write", "max_readahead", "max_background", "congestion_threshold")
 """Options of libfuse 2 that are fields of ``struct fuse_conn_info`` in libfuse 3; max_read is one, too, and must stand
 in both places (fuse_common.h)."""
 _ASYNC_READ = 1 << 0
-
+_SET_IN_INIT = frozenset(["sync_read", "direct_io"])
+"""Options of libfuse 2 that libfuse 3 is told of by ``init``."""
 
 _LOOP_ENDED = 8
 """What fuse_main_real returns when a signal has ended the loop (libfuse 3, helper.c)."""
@@ -54,9 +55,9 @@ class _Fuse(Callbacks, mfusepy.FUSE):  # type: ignore[misc]  # mfusepy is not ty
     utimens_fuse_3 = rename_fuse_3 = None
 
     def __init__(self, operations: Callable[..., Any], mount_point: str, read_ahead_bytes: int,
-                 connection: Dict[str, int], *, sync_read: bool = False, **options: Any) -> None:
+                 connection: Dict[str, int], in_init: FrozenSet[str], **options: Any) -> None:
         self._connection = connection
-        self._sync_read = sync_read
+        self._in_init = in_init
         self._kept = threading.local()
         self._threads_left = THREADS
         self._prepare(operations, mount_point, read_ahead_bytes)
@@ -82,7 +83,8 @@ class _Fuse(Callbacks, mfusepy.FUSE):  # type: ignore[misc]  # mfusepy is not ty
     def init(self, conn: Any, config: Any = None) -> None:
         self._began = True
         info = conn.contents
-        info.want &= ~(_UNWANTED | (_ASYNC_READ if self._sync_read else 0))
+        info.want &= ~(_UNWANTED | (_ASYNC_READ if "sync_read" in self._in_init else 0))
+        config.contents.direct_io |= "direct_io" in self._in_init
         for name, value in self._connection.items():
             setattr(info, name, min(value, getattr(info, name)) if name == "max_readahead" else value)
         super().init(conn, config)
@@ -117,11 +119,13 @@ def run(operations: Callable[..., Any], mount_point: str, *, foreground: bool, t
         read_ahead_bytes: int = 0) -> None:
     """Mount, and serve until unmounted (``Binding.run``)."""
     connection = {name: int(options[name]) for name in _OF_CONNECTION if name in options}
-    kept = {name: value for name, value in options.items() if name not in _GONE and name not in connection}
+    in_init = _SET_IN_INIT & options.keys()
+    gone = _GONE | in_init | connection.keys()
+    kept = {name: value for name, value in options.items() if name not in gone}
     if "max_read" in options:
         connection["max_read"] = int(options["max_read"])
     kept["max_idle_threads"] = THREADS
     if (mfusepy.fuse_version_major, mfusepy.fuse_version_minor) >= (3, 12):
         kept["max_threads"] = THREADS
-    _Fuse(operations, mount_point, read_ahead_bytes, connection, sync_read="sync_read" in options,
-          foreground=foreground, nothreads=not threads, **kept)
+    _Fuse(operations, mount_point, read_ahead_bytes, connection, in_init, foreground=foreground, nothreads=not threads,
+          **kept)

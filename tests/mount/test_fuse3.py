@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import hashlib
+import mmap
 import os
 import random
 import subprocess
@@ -112,6 +113,19 @@ def test_options_of_libfuse_2_are_taken(make_mount: MountFactory) -> None:
     mount.remount()
     assert (mount.point / "f").read_bytes() == data
     assert ",max_read=65536" in Path("/proc/self/mounts").read_text()
+
+
+@pytest.mark.parametrize("library", [2, 3])
+def test_direct_io_keeps_the_kernel_from_caching(make_mount: MountFactory, library: int) -> None:
+    def shared_mapping(mount: Mount) -> int:
+        with (mount.point / "f").open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapping:
+            return len(mapping)
+
+    mount = make_mount(f"libfuse={library}")
+    (mount.point / "f").write_bytes(bytes(100_000))
+    assert shared_mapping(mount) == 100_000
+    with pytest.raises(OSError, match="No such device"):
+        shared_mapping(make_mount(f"libfuse={library}", "direct_io"))
 
 
 def test_both_libraries_are_found_and_the_third_is_the_default() -> None:
