@@ -86,7 +86,7 @@ def test_storing_waits_for_a_delete_that_is_on_its_way(client):
 @pytest.mark.parametrize("keys", [["a"], ["a", "b"]])
 def test_names_come_back_when_their_delete_fails(client, keys, caplog, expected_logs):
     expected_logs("could not be deleted")
-    client.fail("delete_object" if len(keys) == 1 else "delete_objects", error(403, "AccessDenied"))
+    client.fail("delete_object" if len(keys) == 1 else "delete_objects", error(500, "InternalError"))
     failed = []
     queue = make(client, failed)
     for key in keys:
