@@ -107,6 +107,22 @@ def test_rename_with_keys_that_may_not_delete_several_objects_at_once(
     assert (client.count("delete_objects"), client.count("delete_object")) == (1, 6)
 
 
+@pytest.mark.parametrize("status", [403, 500])
+def test_deletes_one_by_one_that_end_halfway_lose_nothing(status: int, client: Service, expected_logs: Any,
+                                                          start: Callable[..., CosFilesystem]) -> None:
+    expected_logs("are left under the old name")
+    add_tree(client)
+    before = client.contents()
+    client.fail("delete_objects", error(403, "AccessDenied"))
+    client.fail("delete_object", error(status, "AccessDenied" if status == 403 else "InternalError"), nth=3)
+    with pytest.raises(CosServiceError):
+        start().rename("/d", "/e")
+    after = client.contents()
+    assert {key: after.get(key) for key in renamed(before)} == renamed(before)
+    [left] = [key for key in after if key.startswith("d/")]
+    assert after[left] == before[left]
+
+
 def test_rename_of_a_file_in_a_fresh_mount_takes_four_requests_with_the_lookups(
         client: Service, start: Callable[..., CosFilesystem]) -> None:
     client.add("one", b"1" * 100_000)
