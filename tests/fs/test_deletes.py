@@ -62,10 +62,14 @@ def test_a_key_that_could_not_be_stored_is_deleted_after_all(client):
     assert "a" not in client.objects
 
 
-def test_storing_waits_for_a_delete_that_is_on_its_way(client):
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_storing_waits_for_a_delete_that_is_on_its_way(client, one_by_one):
     gate = client.block("delete_object")
     queue = make(client)
     queue.schedule("a", "/a")
+    if one_by_one:
+        queue.schedule("b", "/b")
+        client.fail("delete_objects", error(403, "AccessDenied"))
     settler = threading.Thread(target=queue.settle)
     settler.start()
     gate.wait_entered()
